@@ -1,1 +1,19 @@
-"""tracking."""
+"""MLflow's side: runs with explicit ids, late delivery, the saved view, the UI."""
+
+from nnstudy.tracking.environment import environment
+from nnstudy.tracking.location import Location, mask
+from nnstudy.tracking.runs import Run, StageRun, Status, TrialRun
+from nnstudy.tracking.tracker import Tracker
+from nnstudy.tracking.ui import serve
+
+__all__ = [
+    "Location",
+    "Run",
+    "StageRun",
+    "Status",
+    "Tracker",
+    "TrialRun",
+    "environment",
+    "mask",
+    "serve",
+]

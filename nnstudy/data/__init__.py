@@ -1,1 +1,25 @@
-"""data."""
+"""Data: sources, seeded parts, fast minibatches and augmentation of whole minibatches."""
+
+from nnstudy.data import augmentation, datasets
+from nnstudy.data.data import Data
+from nnstudy.data.loading import load
+from nnstudy.data.normalisation import Normalisation
+from nnstudy.data.parts import LoaderPart, Part, TensorPart
+from nnstudy.data.source import Source, from_dataset, tensors
+from nnstudy.data.split import Split, Subset
+
+__all__ = [
+    "Data",
+    "LoaderPart",
+    "Normalisation",
+    "Part",
+    "Source",
+    "Split",
+    "Subset",
+    "TensorPart",
+    "augmentation",
+    "datasets",
+    "from_dataset",
+    "load",
+    "tensors",
+]

@@ -81,12 +81,12 @@ def initialise(
 
 def _matrices(network: nn.Module) -> Iterator[Tensor]:
     """Yields views of the weights, shaped (fan-out, fan-in, ...) as ``torch.nn.init`` reads them."""
-    for module, _, weight in named_weights(network):
+    for module, name, weight in named_weights(network):
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
             continue
         if isinstance(module, nn.modules.conv._ConvTransposeNd):
             yield weight.transpose(0, 1)
-        elif isinstance(module, nn.RNNBase):
+        elif isinstance(module, nn.RNNBase) and not name.startswith("weight_hr"):  # a projection
             yield from weight.chunk(_gates(module))
         else:
             yield weight

@@ -75,6 +75,12 @@ def test_each_gate_of_a_recurrent_layer_is_initialised_by_itself(cell: str, gate
         assert float(gate.std()) == pytest.approx(sqrt(2 / 300), rel=0.03)
 
 
+def test_the_projection_of_an_lstm_has_no_gates() -> None:
+    lstm = initialise(nn.LSTM(10, 12, proj_size=4), "orthogonal")
+    projection = lstm.get_parameter("weight_hr_l0").detach()
+    torch.testing.assert_close(projection @ projection.T, torch.eye(4), atol=1e-5, rtol=0)
+
+
 def test_biases_are_zero_unless_drawn_and_normalisation_is_left_alone() -> None:
     network = models.convnet((1, 8, 8), 500)
     norm, output = network.get_submodule("norm1"), network.get_submodule("output")

@@ -111,6 +111,7 @@ class Tracker:
         study: str,
         stage: str,
         *,
+        key: str,
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         note: str = "",
@@ -124,6 +125,8 @@ class Tracker:
             experiment_id: The study's experiment.
             study: Name of the study.
             stage: Name of the stage; it is the run's name.
+            key: What tells this stage from all others; searched for first, so that a stage
+                never gets two runs.
             tags: More tags.
             params: What the stage was given.
             note: Markdown shown on top of the run.
@@ -131,7 +134,6 @@ class Tracker:
         Raises:
             UserError: The store cannot be reached.
         """
-        key = f"{study}/{stage}"
         all_tags = {"nnstudy.kind": "stage", "nnstudy.study": study, "nnstudy.stage": stage}
         all_tags |= {"mlflow.note.content": note} if note else {}
         with self._errors_explained(), database.locked(self.location):

@@ -48,7 +48,8 @@ class Counts:
 
 def count(study: optuna.Study, leases: Leases) -> Counts:
     """Counts a study's trials."""
-    return _counts(study.get_trials(deepcopy=False), _held(leases))
+    held = _held(leases)
+    return _counts(study.get_trials(deepcopy=False), held)
 
 
 def claim(
@@ -88,8 +89,9 @@ def claim(
 
 def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | None:
     while True:
-        trials = study.get_trials(deepcopy=False)
+        # In this order: a worker finishes its trial first and gives the lease back then.
         held = _held(leases)
+        trials = study.get_trials(deepcopy=False)
         counts = _counts(trials, held)
         if counts.finished + counts.running >= budget.trials:
             return None
@@ -106,10 +108,13 @@ def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | No
         if trial_id is None:
             trial_id = study._storage.create_new_trial(study._study_id)
         lease = leases.take(trial_id)
-        # SQLite gives the id of a deleted trial again, and its lease may still hold: then
-        # the new trial counts as running until that lease has run out. Look again.
-        if lease is not None:
+        if lease is None:
+            # Renewed at the last moment. Or a new trial has the id of a deleted one, as SQLite
+            # gives it again, whose lease still holds: it counts as running until that ends.
+            continue
+        if study._storage.get_trial(trial_id).state == TrialState.RUNNING:
             return lease
+        lease.release()  # its owner was late, but finished it
 
 
 def _held(leases: Leases) -> set[int]:

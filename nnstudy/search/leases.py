@@ -139,6 +139,11 @@ class Lease:
     token: int
     _released: bool = False
 
+    @property
+    def seconds(self) -> float:
+        """How long the lease holds without being renewed."""
+        return self.leases.seconds
+
     def renew(self) -> bool:
         """Starts the time again; False when the trial was given back or taken by another.
 
@@ -146,7 +151,7 @@ class Lease:
         """
         if self._released:
             return False
-        return self._expire_in(self.leases.seconds)
+        return self._expire_in(self.seconds)
 
     def valid(self) -> bool:
         """Tells whether the trial is still ours: nobody else has taken it."""

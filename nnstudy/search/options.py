@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from optuna.exceptions import ExperimentalWarning
 
 from nnstudy.errors import UserError
 
@@ -71,7 +74,10 @@ def check_options(
 def build(what: str, cls: Any, options: Mapping[str, Any]) -> Any:
     """Returns ``cls(**options)``; a value it does not accept becomes a UserError."""
     try:
-        return cls(**options)
+        with warnings.catch_warnings():
+            # Samplers are made once a trial, and nobody needs to be told as often.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return cls(**options)
     except (TypeError, ValueError) as error:
         raise UserError(f"The {what} does not accept its options: {error}") from error
 

@@ -17,7 +17,7 @@ PRUNERS: dict[str, str] = {
     "median": "Stops what is worse than the median of earlier trials at the same step",
     "percentile": "Stops what is not among the best percent of earlier trials (25)",
     "threshold": "Stops what leaves a range: options lower, upper",
-    "patient": "Lets another pruner (option wrapped: median) stop only what does not improve",
+    "patient": "Lets another pruner (option wrapped: median) stop only what no longer improves",
     "successive-halving": "Lets the best quarter go on at each rung (ASHA)",
     "hyperband": "Successive halving with several lengths of the first rung",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ import numpy as np
 import optuna
 from optuna import samplers
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -168,9 +166,7 @@ class SeededSampler(BaseSampler):
 
     def sampler_for(self, number: int, parameter: str | None = None) -> BaseSampler:
         """Makes the sampler for a trial, or for one parameter that is drawn by itself."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return self._build(number, self._seeds.of_trial(number, parameter))
+        return self._build(number, self._seeds.of_trial(number, parameter))
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Makes the trial's sampler."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -207,7 +208,9 @@ def probe(
         UserError: A range is invalid (``low`` above ``high``, a log scale from 0), one name
             is used in ways that Optuna cannot mix, or a start lies outside the space.
     """
-    with _quiet_optuna():
+    with _quiet_optuna(), warnings.catch_warnings():
+        # A start outside its range is told below, with what to do about it.
+        warnings.filterwarnings("ignore", message="Fixed parameter")
         study = optuna.create_study(sampler=_ProbeSampler(probes))
         for start in starts:
             study.enqueue_trial(dict(start))

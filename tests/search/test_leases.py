@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 
 import pytest
 import sqlalchemy as sa
@@ -121,6 +122,6 @@ def test_of_six_racing_processes_one_wins_each_trial(any_storage_url: str) -> No
     for trial_id in range(1, ROUNDS, 2):
         assert before.take(trial_id)
     wins = run_at_once(_race, [(any_storage_url, f"worker {i}") for i in range(6)])
-    assert sorted(sum(wins, [])) == list(range(ROUNDS))
+    assert sorted(chain.from_iterable(wins)) == list(range(ROUNDS))
     tokens = {trial_id: info.token for trial_id, info in before.all().items()}
     assert tokens == {trial_id: 1 + trial_id % 2 for trial_id in range(ROUNDS)}

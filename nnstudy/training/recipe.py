@@ -114,7 +114,9 @@ class Recipe:
             raise UserError("Recipe: give weight_decay or l2 (= weight_decay * n), not both")
         for name in ("weight_decay", "l2", "l1"):
             if getattr(self, name) < 0:
-                raise UserError(f"Recipe({name}=...) must not be negative, got {getattr(self, name)}")
+                raise UserError(
+                    f"Recipe({name}=...) must not be negative, got {getattr(self, name)}"
+                )
         for name in ("max_norm", "clip_norm", "clip_value", "epochs"):
             value = getattr(self, name)
             if value is not None and value <= 0:

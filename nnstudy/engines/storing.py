@@ -1,0 +1,79 @@
+"""Storing a prepared study: Optuna studies, MLflow experiment and runs, where they are missing."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+
+from nnstudy.engines.preparation import Preparation
+from nnstudy.search import requests
+from nnstudy.search.locks import study_lock
+from nnstudy.search.plan import Plan
+from nnstudy.search.stored import load_stage
+from nnstudy.search.tracked import open_stage_run
+from nnstudy.study.sources import Sources
+from nnstudy.tracking import StageRun
+
+
+def store_stage(prepared: Preparation, plan: Plan) -> tuple[Plan, optuna.Study]:
+    """Makes a stage's Optuna study and MLflow run where they are missing.
+
+    Returns:
+        The plan, with the ids of MLflow, and the Optuna study.
+    """
+    with study_lock(prepared.storage, plan.study):
+        found = load_stage(prepared.storage, plan.name)
+        if found is not None and found.user_attrs:
+            if Plan.of(found) != plan:
+                plan.save(found)
+            requests.resume(found)
+            return plan, found
+        plan = _track(prepared, plan)
+        made = found or optuna.create_study(
+            study_name=plan.name, storage=prepared.storage, direction=plan.direction
+        )
+        plan.save(made)
+        if plan.position == 0:
+            for point in prepared.study.start_points:
+                requests.enqueue(made, point)
+        return plan, made
+
+
+def _track(prepared: Preparation, plan: Plan) -> Plan:
+    tracker, study, data = prepared.tracker, prepared.study, prepared.data
+    experiment_id = tracker.experiment(
+        plan.study,
+        metric=plan.metric,
+        description=study.description or inspect.getdoc(study.recipe) or "",
+    )
+    plan = replace(plan, experiment_id=experiment_id)
+    run = open_stage_run(tracker, plan, note=f"Stage **{plan.stage}** of study **{plan.study}**.")
+    if prepared.sources:
+        _keep_sources(prepared.sources, run)
+    tracker.log_dataset(
+        run.run_id, data.name, data.digest, data.describe(), {"type": "local", "name": data.name}
+    )
+    names, logarithms = list(prepared.space.parameters), set(prepared.space.log_scaled)
+    tracker.saved_view(
+        plan.experiment_id,
+        names,
+        plan.metric,
+        plan.direction == "minimize",
+        tags=["nnstudy.state", "nnstudy.reason"],
+        numbers=[f"log10_{name}" if name in logarithms else name for name in names],
+    )
+    return replace(plan, run_id=run.run_id)
+
+
+def _keep_sources(sources: Sources, run: StageRun) -> None:
+    """Keeps the study file and what it imports with the stage, so that it can be rebuilt."""
+    with tempfile.TemporaryDirectory() as directory:
+        sources.write_to(Path(directory))
+        run.log_artifacts(directory, "code")
+    run.log_dict({"main": sources.main, "hashes": sources.per_file}, "code.json")
+    run.set_tags({"nnstudy.sources": sources.hash})
+    run.flush()

@@ -1,0 +1,52 @@
+"""A worker process: orders come on standard input, events go to standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TextIO
+
+from nnstudy.engines.orders import Orders
+from nnstudy.engines.work import work_on
+from nnstudy.errors import UserError
+from nnstudy.search.events import Event
+from nnstudy.search.interruption import Interruption
+
+
+def main() -> int:
+    """Runs the orders; returns 0, or 2 for what the user can put right, or 1 for a defect."""
+    events = _take_standard_output()
+
+    def emit(event: Event) -> None:
+        events.write(event.to_json() + "\n")
+        events.flush()
+
+    interruption = Interruption()
+    with interruption.on_signals():
+        try:
+            orders = Orders.from_json(sys.stdin.readline())
+            work_on(orders, emit, interruption)
+        except KeyboardInterrupt:
+            return 130
+        except UserError as error:
+            emit(Event("error", {"text": str(error), "exit_code": 2, "traceback": None}))
+            return 2
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            emit(
+                Event("error", {"text": text, "exit_code": 1, "traceback": traceback.format_exc()})
+            )
+            return 1
+    return 0
+
+
+def _take_standard_output() -> TextIO:
+    """Keeps standard output for events; what a recipe prints goes to standard error."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A rehearsal: a few minibatches at a few points of the space, before any budget is spent."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nnstudy.data import Data
+from nnstudy.errors import UserError
+from nnstudy.study import Study
+from nnstudy.study.blame import blame
+from nnstudy.study.building import Conditions, build_training
+from nnstudy.training import Diverged, Recipe, Training
+from nnstudy.training.seeds import seed_everything
+
+_POINTS = 3
+_MINIBATCHES = 10
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal found.
+
+    Attributes:
+        epoch_seconds: Expected time of an epoch with its validation, in seconds; None where
+            the loop is the user's own and was not started.
+        failures: For each point that could not be trained, what was raised and where.
+    """
+
+    epoch_seconds: float | None
+    failures: tuple[str, ...]
+
+
+def rehearse(
+    study: Study,
+    data: Data,
+    conditions: Conditions,
+    *,
+    starts: Sequence[Mapping[str, Any]] = (),
+    is_own: Callable[[Path], bool],
+) -> Rehearsal:
+    """Builds the recipe at a few points and trains some minibatches of each.
+
+    Args:
+        study: The study.
+        data: Its data.
+        conditions: What all trials have in common.
+        starts: Points to begin with.
+        is_own: Says of a file whether it is the user's, for the lines an error names.
+
+    Raises:
+        UserError: If none of the points could be trained; with the line of the study file.
+    """
+    optuna_study = _quiet_study()
+    for point in list(starts)[:_POINTS]:
+        optuna_study.enqueue_trial(dict(point))
+    seconds: list[float] = []
+    failures: list[str] = []
+    tried = 0
+    for number in range(_POINTS):
+        tried += 1
+        try:
+            seed_everything(number)
+            recipe = study.recipe(optuna_study.ask(), data)
+            if not isinstance(recipe, Recipe):
+                build_training(recipe, study, data, conditions, seed=(number,))
+                break
+            seconds.append(_time_epoch(recipe, study, data, conditions))
+        except (Diverged, optuna.TrialPruned):
+            continue
+        except Exception as error:
+            failures.append(blame(error, is_own))
+    if len(failures) == tried:
+        raise UserError(
+            f"Study {study.name!r}: none of {tried} sampled recipes can be trained."
+            f" The first fails with\n{failures[0]}"
+        )
+    return Rehearsal(statistics.median(seconds) if seconds else None, tuple(failures))
+
+
+def _quiet_study() -> optuna.Study:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _time_epoch(recipe: Recipe, study: Study, data: Data, conditions: Conditions) -> float:
+    """Trains the recipe for some minibatches and validates it; returns seconds per epoch."""
+    per_epoch = -(-len(data.train) // recipe.batch_size)
+    minibatches = min(_MINIBATCHES, per_epoch)
+    short = replace(recipe, epochs=minibatches / per_epoch)
+    training = build_training(
+        short, study, data, replace(conditions, validate_every=None), seed=(0,)
+    )
+    assert isinstance(training, Training)
+    started = time.perf_counter()
+    validated = training.seconds_of_validation
+    next(iter(training))
+    validation = training.seconds_of_validation - validated
+    stepping = time.perf_counter() - started - validation
+    return stepping / minibatches * per_epoch + validation

@@ -1,0 +1,46 @@
+"""Ctrl-C: once ends after the current epoch, twice ends now."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interruption:
+    """Whether somebody wants this process to end after the current epoch.
+
+    Attributes:
+        requested: True from the first request on.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self) -> None:
+        """Asks for an end after the current epoch.
+
+        Raises:
+            KeyboardInterrupt: If it was asked for before: end now.
+        """
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Lets SIGINT and SIGTERM ask; only in the main thread of a process of ours."""
+
+        def handle(_signal: int, _frame: FrameType | None) -> None:
+            self.request()
+
+        before = {number: signal.signal(number, handle) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)

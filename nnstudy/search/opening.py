@@ -1,0 +1,70 @@
+"""Everything a worker needs for a stage, from what is stored and the study file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+
+from nnstudy.data import Data, Split, Subset, load
+from nnstudy.errors import UserError
+from nnstudy.search.events import Emit
+from nnstudy.search.interruption import Interruption
+from nnstudy.search.plan import Plan
+from nnstudy.search.settings import Settings
+from nnstudy.search.stored import search_parts, validations
+from nnstudy.search.trial_life import StageWork
+from nnstudy.study import Stage, Study
+from nnstudy.tracking import Tracker
+
+
+def open_work(
+    study: Study,
+    plan: Plan,
+    data: Data,
+    *,
+    storage: RDBStorage,
+    tracker: Tracker,
+    settings: Settings,
+    emit: Emit,
+    interruption: Interruption,
+) -> StageWork:
+    """Puts together what a worker needs for a stored stage."""
+    stage = next((stage for stage in study.stages if stage.name == plan.stage), Stage(plan.stage))
+    sampler, pruner = search_parts(plan, stage, validations(plan, len(data.train)))
+    return StageWork(
+        study=study,
+        plan=plan,
+        storage=storage,
+        optuna_study=optuna.load_study(
+            study_name=plan.name, storage=storage, sampler=sampler, pruner=pruner
+        ),
+        data=data,
+        tracker=tracker,
+        settings=settings,
+        emit=emit,
+        interruption=interruption,
+    )
+
+
+def load_planned_data(
+    study: Study, plan: Plan, *, directory: Path | None = None, download: bool = False
+) -> Data:
+    """Loads the data of a stored stage as it was split when it was launched.
+
+    Raises:
+        UserError: If the data are missing, or not those the stage was launched with.
+    """
+    subset = {**plan.subset}
+    if subset.get("classes"):
+        subset["classes"] = tuple(subset["classes"])
+    data = load(
+        study.data, Split(**plan.split), Subset(**subset), directory=directory, download=download
+    )
+    if data.digest != plan.data["digest"]:
+        raise UserError(
+            f"the data of study {plan.study!r} here are not those it was launched with"
+            f" (digest {data.digest}, not {plan.data['digest']}); point --data-dir at the same"
+        )
+    return data

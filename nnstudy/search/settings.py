@@ -1,0 +1,31 @@
+"""What one process may decide for itself: device, places and rules of keeping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a process, as opposed to what is stored with the study.
+
+    Attributes:
+        device: Where to train: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        checkpoints: Directory of the checkpoints, shared by all workers.
+        upload: Whether checkpoints are kept as MLflow artifacts instead.
+        keep_best: How many of a trial's best checkpoints are kept.
+        keep_every: Keep each n-th epoch's weights too; 0: none.
+        disk_limit: Bytes that the checkpoints of the study may take; None: no limit.
+        threads: Threads of each worker on the CPU.
+        lease_seconds: How long a trial stays with a worker that makes no progress.
+    """
+
+    device: str = "auto"
+    checkpoints: Path = Path("mlruns/checkpoints")
+    upload: bool = False
+    keep_best: int = 1
+    keep_every: int = 0
+    disk_limit: int | None = None
+    threads: int = 1
+    lease_seconds: float = 60.0

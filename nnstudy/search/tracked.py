@@ -1,0 +1,84 @@
+"""What MLflow is told of a stage and of its trials."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import torch
+from optuna.distributions import distribution_to_json
+
+from nnstudy.tracking import StageRun, Tracker, TrialRun, environment
+
+if TYPE_CHECKING:
+    from nnstudy.search.plan import Plan
+    from nnstudy.search.trial_life import StageWork
+
+
+def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
+    """Returns the MLflow run of a trial, with what is known of it at its start."""
+    plan = work.plan
+    started = trial.datetime_start
+    return work.tracker.trial_run(
+        plan.experiment_id,
+        plan.run_id,
+        number=trial.number,
+        name=f"{plan.stage}-{trial.number:03d}",
+        key=f"{plan.key}/{trial.number}",
+        params=with_logarithms(trial.params, trial.distributions),
+        tags={
+            "nnstudy.study": plan.study,
+            "nnstudy.stage": plan.stage,
+            "nnstudy.trial": trial.number,
+            "nnstudy.state": "running",
+            "nnstudy.seed": plan.seed,
+            "nnstudy.device": work.settings.device,
+            "nnstudy.threads": torch.get_num_threads(),
+            "nnstudy.distributions": json.dumps(
+                {
+                    name: json.loads(distribution_to_json(asked))
+                    for name, asked in trial.distributions.items()
+                }
+            ),
+            **{f"nnstudy.env.{name}": version for name, version in environment().items()},
+        },
+        started_ms=round(started.timestamp() * 1000) if started else None,
+    )
+
+
+def with_logarithms(params: Mapping[str, Any], distributions: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds ``log10_<name>`` for parameters searched on a log scale.
+
+    MLflow's parallel-coordinates plot has no logarithmic axes.
+    """
+    logarithms = {
+        f"log10_{name}": round(math.log10(value), 6)
+        for name, value in params.items()
+        if getattr(distributions[name], "log", False)
+    }
+    return {**params, **logarithms}
+
+
+def open_stage_run(tracker: Tracker, plan: Plan, *, note: str = "") -> StageRun:
+    """Returns the MLflow run of a stage, with its plan."""
+    return tracker.stage_run(
+        plan.experiment_id,
+        plan.study,
+        plan.stage,
+        key=plan.key,
+        tags={f"nnstudy.env.{name}": version for name, version in environment().items()},
+        params={
+            "trials": plan.trials,
+            "epochs": plan.epochs,
+            "sampler": json.dumps(plan.sampler),
+            "pruner": json.dumps(plan.pruner),
+            "seed": plan.seed,
+            "metric": plan.metric,
+            "direction": plan.direction,
+            "data": plan.data["name"],
+        },
+        note=note,
+    )

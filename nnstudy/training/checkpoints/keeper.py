@@ -1,0 +1,267 @@
+"""Deciding which checkpoints of one trial are kept, and when they are written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from nnstudy.errors import UserError
+from nnstudy.training.checkpoints.atomic_write import remove_stale_temporaries
+from nnstudy.training.checkpoints.errors import CheckpointError
+from nnstudy.training.checkpoints.files import read_metadata, write
+from nnstudy.training.checkpoints.names import CheckpointName, Kind
+from nnstudy.training.record import Record
+
+
+@dataclass
+class _Kept:
+    """Weights that are worth a file.
+
+    Attributes:
+        kind: Kind of the checkpoint.
+        epoch: Epochs completed.
+        score: The validation score, exactly.
+        pending: The state and the metadata while they wait for being written.
+    """
+
+    kind: Kind
+    epoch: float
+    score: float
+    pending: tuple[dict[str, Any], dict[str, str]] | None = None
+
+    @property
+    def file_name(self) -> str:
+        return str(CheckpointName(self.kind, self.epoch, self.score))
+
+
+class Keeper:
+    """Keeps the checkpoints of one trial in a directory.
+
+    Call ``record`` once a validation, and ``flush`` when the trial ends or is interrupted. So
+    that short epochs are not drowned in writes, what is worth keeping is copied in memory and
+    written about once a second. The last state is written after all weights that came before
+    it, and a file goes only when its better is safe on the disk: a crash at any moment leaves
+    nothing missing that the last state presupposes.
+
+    What is kept:
+
+    - ``last``: the whole state, for going on;
+    - ``best``: the weights of the ``best`` best validations. Of two equal scores the earlier
+      counts as the better one; NaN is never good;
+    - ``average``: the averaged weights of the best validation of theirs, where there are any;
+    - ``spaced``: the weights of every ``spaced``-th epoch;
+    - ``cycle``: the weights at the low points of warm restarts.
+
+    A keeper that is made where another one left off finds the files and goes on; an epoch that
+    is trained again is not kept again.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        direction: Literal["minimize", "maximize"],
+        best: int = 1,
+        spaced: int = 0,
+        cycles: bool = True,
+        average: bool = True,
+        interval: float = 1.0,
+        metadata: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Looks for what is there already.
+
+        Args:
+            directory: The trial's own directory, see ``trial_directory``. Made when needed.
+            direction: Whether higher scores are better.
+            best: How many of the best validations are kept.
+            spaced: Every how many epochs weights are kept; 0: none.
+            cycles: Whether the low points of warm restarts are kept.
+            average: Whether averaged weights are kept.
+            interval: Seconds between the end of one write and the next.
+            metadata: Strings that every file shall carry (study, trial, digest of the data).
+            clock: Returns seconds.
+
+        Raises:
+            UserError: If a number is out of range.
+            OSError: If the directory cannot be read.
+        """
+        if direction not in ("minimize", "maximize"):
+            raise UserError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+        if best < 1:
+            raise UserError(f"at least the best checkpoint must be kept, got best={best}")
+        if spaced < 0 or interval < 0:
+            raise UserError(f"spaced={spaced} and interval={interval} must not be negative")
+        self.directory = directory
+        self._last = directory / str(CheckpointName("last"))
+        self._direction = direction
+        self._limits: dict[Kind, int] = {"best": best, "average": int(average)}
+        self._spaced = spaced
+        self._cycles = cycles
+        self._interval = interval
+        self._metadata = dict(metadata or {})
+        self._clock = clock
+        self._last_written = clock()
+        self._state: Callable[[], Mapping[str, Any]] | None = None
+        self._superseded: set[str] = set()
+        self._kept = self._find()
+        for kind in self._limits:
+            self._drop_worse(kind)
+
+    def record(
+        self,
+        record: Record,
+        score: float,
+        weights: Callable[[], Mapping[str, Tensor]],
+        average: Callable[[], Mapping[str, Tensor]] | None,
+        state: Callable[[], Mapping[str, Any]] | None,
+        *,
+        average_score: float | None = None,
+    ) -> None:
+        """Takes note of a validation, and writes if the last time is long enough ago.
+
+        Args:
+            record: What is known after the validation.
+            score: The score that the trial is judged by.
+            weights: Returns the network's state dictionary. Called, and copied, only where the
+                weights are worth keeping.
+            average: Returns the averaged network's; None if there is no average.
+            state: Returns the whole state, for going on; its weights stand under ``network``,
+                averaged ones under ``average/network``. Called when it is written, which may
+                be at a later ``flush``. None where a training cannot be continued.
+            average_score: The score of the averaged weights; None: taken to be as ``score``.
+
+        Raises:
+            CheckpointError: If it cannot be written. What was to be written stays pending.
+        """
+        self._state = state
+        if self._is_among_best("best", record.epoch, score):
+            self._keep("best", record, score, weights)
+        if self._spaced and record.epoch // self._spaced > self._latest("spaced") // self._spaced:
+            self._keep("spaced", record, score, weights)
+        if self._cycles and record.low_point and record.epoch > self._latest("cycle"):
+            self._keep("cycle", record, score, weights)
+        if average is not None:
+            judged = score if average_score is None else average_score
+            if self._is_among_best("average", record.epoch, judged):
+                self._keep("average", record, judged, average)
+        if self._clock() - self._last_written >= self._interval:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes all that is pending, and the last state.
+
+        Raises:
+            CheckpointError: If it cannot be written. What was to be written stays pending.
+        """
+        try:
+            for kept in self._kept:
+                if kept.pending is not None:
+                    write(self.directory / kept.file_name, *kept.pending)
+                    kept.pending = None
+            self._remove_superseded()
+            if self._state is not None:
+                write(self._last, self._state(), {**self._metadata, "kind": "last"})
+        finally:
+            self._last_written = self._clock()
+
+    def discard_last(self) -> None:
+        """Removes the last state, as a finished trial does not need it.
+
+        A ``flush`` after it writes weights alone, which saves writing the state in vain.
+        """
+        self._state = None
+        self._last.unlink(missing_ok=True)
+
+    @property
+    def best_path(self) -> Path | None:
+        """The file of the best weights, of those that are written."""
+        written = (kept for kept in self._ranked("best") if kept.pending is None)
+        paths = (self.directory / kept.file_name for kept in written)
+        # One may be missing: a limit on disk space can have taken it.
+        return next((path for path in paths if path.exists()), None)
+
+    @property
+    def last_path(self) -> Path | None:
+        """The file to go on from, or None if there is none."""
+        return self._last if self._last.exists() else None
+
+    def paths(self) -> list[Path]:
+        """Returns the files of the trial that are on the disk, sorted by name."""
+        return sorted(path for path in self.directory.glob("*") if CheckpointName.parse(path.name))
+
+    def _find(self) -> list[_Kept]:
+        """Returns what earlier keepers left; files that cannot be read count for nothing."""
+        remove_stale_temporaries(self.directory)
+        found = []
+        for path in self.paths():
+            name = CheckpointName.parse(path.name)
+            if name is None or name.epoch is None:
+                continue
+            try:
+                metadata = read_metadata(path)
+                epoch, score = float(metadata["epoch"]), float(metadata["score"])
+            except (CheckpointError, KeyError, ValueError):
+                continue
+            found.append(_Kept(name.kind, epoch, score))
+        return found
+
+    def _is_among_best(self, kind: Kind, epoch: float, score: float) -> bool:
+        limit = self._limits[kind]
+        ranked = self._ranked(kind)
+        if limit == 0 or score != score or any(kept.epoch == epoch for kept in ranked):
+            return False
+        return len(ranked) < limit or self._order(score) < self._order(ranked[limit - 1].score)
+
+    def _keep(
+        self, kind: Kind, record: Record, score: float, weights: Callable[[], Mapping[str, Tensor]]
+    ) -> None:
+        network = {name: _copy(tensor) for name, tensor in weights().items()}
+        state: dict[str, Any] = {"average": {"network": network}}
+        if kind != "average":
+            state = {"network": network}
+        metadata = {
+            **self._metadata,
+            "kind": kind,
+            "epoch": repr(float(record.epoch)),
+            "score": repr(float(score)),
+            "record": json.dumps(record.to_dict()),
+        }
+        self._kept.append(_Kept(kind, record.epoch, score, (state, metadata)))
+        if kind in self._limits:
+            self._drop_worse(kind)
+
+    def _drop_worse(self, kind: Kind) -> None:
+        """Forgets what is not among the best; its file goes when all better ones are written."""
+        for worse in self._ranked(kind)[self._limits[kind] :]:
+            self._kept.remove(worse)
+            if worse.pending is None:
+                self._superseded.add(worse.file_name)
+
+    def _remove_superseded(self) -> None:
+        for name in self._superseded - {kept.file_name for kept in self._kept}:
+            (self.directory / name).unlink(missing_ok=True)
+        self._superseded.clear()
+
+    def _ranked(self, kind: Kind) -> list[_Kept]:
+        """Returns what is kept of a kind, the best first."""
+        chosen = (kept for kept in self._kept if kept.kind == kind)
+        return sorted(chosen, key=lambda kept: (self._order(kept.score), kept.epoch))
+
+    def _order(self, score: float) -> float:
+        return -score if self._direction == "maximize" else score
+
+    def _latest(self, kind: Kind) -> float:
+        """Returns the epoch of the latest of a kind, 0 if there is none."""
+        return max((kept.epoch for kept in self._kept if kept.kind == kind), default=0.0)
+
+
+def _copy(value: Any) -> Any:
+    """Copies a tensor to the CPU; what else a state dictionary holds is kept as it is."""
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value

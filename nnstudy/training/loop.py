@@ -1,0 +1,422 @@
+"""The training loop: an iterable of records with a state."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nnstudy.data import Data
+from nnstudy.errors import UserError
+from nnstudy.training import losses, regularisation, schedules
+from nnstudy.training.averaging import ExponentialAverage
+from nnstudy.training.devices import Precision, mixed_precision, resolve_device
+from nnstudy.training.early_stopping import EarlyStopping, Patience
+from nnstudy.training.evaluation import evaluate
+from nnstudy.training.progress import Budget
+from nnstudy.training.recipe import Loss, Recipe
+from nnstudy.training.record import Record
+from nnstudy.training.running import RunningScores
+from nnstudy.training.seeds import (
+    derived_generator,
+    random_state,
+    seed_everything,
+    set_random_state,
+)
+
+STATE_VERSION = 1
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite.
+
+    Attributes:
+        epoch: The epoch in which it did, counted from 1.
+        where: ``training`` or ``validation``.
+    """
+
+    def __init__(self, epoch: int, where: str) -> None:
+        super().__init__(f"the {where} loss became NaN or infinite in epoch {epoch}")
+        self.epoch = epoch
+        self.where = where
+
+
+class Training:
+    """Trains what a recipe says: ``for record in Training(recipe, data): ...``.
+
+    Every random draw between two validations comes from (seed, minibatch number), so that
+    nothing that a consumer draws in between changes the numbers, and a training that is
+    continued from its state gives the same ones as one that was never stopped (on one
+    machine, with one number of threads).
+
+    Args:
+        recipe: What to train. Its network is moved to the device and trained in place.
+        data: Trained on ``data.train``, validated on ``data.validation``.
+        epochs: Largest number of epochs, may be a fraction; the recipe's own wins.
+        seed: Whole numbers that the draws are derived from.
+        early_stopping: When to end before the epochs do; None: never.
+        metric: Key of the records that early stopping watches.
+        direction: ``maximize`` or ``minimize`` the metric.
+        validate_every: Training examples between two validations; None: once an epoch.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        precision: ``float32``, or ``mixed`` on CUDA.
+
+    Attributes:
+        network: The network, on its device.
+        optimizer: The optimizer.
+        average: The moving average of the weights, or None.
+        history: The records so far.
+        seconds: Time spent in training and validation, in seconds, over all continuations.
+        seconds_of_validation: What of it this process spent in validation.
+        ended: Why the training ended by itself (``epochs``, ``early stopping``), or None.
+
+    Raises:
+        UserError: If the network's output does not fit the loss, among others.
+        Diverged: While iterating, if the loss becomes NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Data,
+        *,
+        epochs: float = 10,
+        seed: int | Sequence[int] = 0,
+        early_stopping: EarlyStopping | None = None,
+        metric: str | None = None,
+        direction: str | None = None,
+        validate_every: int | None = None,
+        device: str | torch.device = "auto",
+        precision: Precision = "float32",
+    ) -> None:
+        self.recipe = recipe
+        self.device = resolve_device(str(device))
+        self.network: nn.Module = recipe.network.to(self.device)
+        self.loss: Loss = recipe.loss or _default_loss(data.task)
+        if isinstance(self.loss, nn.Module):
+            self.loss.to(self.device)
+        self._train_part = data.train.to(self.device)
+        self._validation_part = data.validation.to(self.device)
+        self._seed = (seed,) if isinstance(seed, int) else tuple(seed)
+        epochs = recipe.epochs or epochs
+        if early_stopping and early_stopping.max_epochs:
+            epochs = min(epochs, early_stopping.max_epochs)
+        self.budget = Budget.of(len(data.train), recipe.batch_size, epochs, validate_every)
+        self._metric = metric or (
+            "accuracy/valid" if data.task == "classification" else "loss/valid"
+        )
+        maximize = direction == "maximize" or (direction is None and "accuracy" in self._metric)
+        self._patience = (
+            Patience(early_stopping, "maximize" if maximize else "minimize")
+            if early_stopping
+            else None
+        )
+        self._penalty = 0.0, 0.0
+        self.optimizer = self._make_optimizer(len(data.train))
+        self._closure_steps = isinstance(self.optimizer, torch.optim.LBFGS)
+        self.schedule = (
+            schedules.adapt(recipe.schedule(self.optimizer, self.budget.steps))
+            if recipe.schedule
+            else None
+        )
+        self.average = ExponentialAverage(self.network, recipe.average) if recipe.average else None
+        self._autocast, self._scaler = self._make_precision(precision)
+
+        self.position = 0
+        self.examples_seen = 0
+        self.seconds = 0.0
+        self.seconds_of_validation = 0.0
+        self.history: list[Record] = []
+        self.ended: str | None = None
+        self._running = RunningScores()
+        self._in_segment = False
+        self._order: tuple[int, Tensor] | None = None
+
+    # -- A training's life, top to bottom ---------------------------------------------------
+
+    def __iter__(self) -> Iterator[Record]:
+        """Trains on, from where the state is, and yields a record after each validation."""
+        self._call("on_train_begin")
+        while self.ended is None:
+            yield self._next_record()
+        self._call("on_train_end")
+
+    def _next_record(self) -> Record:
+        started = time.perf_counter()
+        end = self.budget.next_validation(self.position)
+        if not self._in_segment:
+            seed_everything(*self._seed, self.position)
+            self._running.reset()
+            self._in_segment = True
+        self.network.train()
+        while self.position < end:
+            epoch, begin = divmod(self.position, self.budget.steps.per_epoch)
+            self._train_epoch(epoch, begin, begin + end - self.position)
+        self._in_segment = False
+        validating = time.perf_counter()
+        values = self._validate()
+        self.seconds_of_validation += time.perf_counter() - validating
+        self.seconds += time.perf_counter() - started
+        record = Record(
+            step=len(self.history) + 1,
+            epoch=self.position / self.budget.steps.per_epoch,
+            examples_seen=self.examples_seen,
+            seconds=self.seconds,
+            values=values,
+            low_point=self.schedule is not None and schedules.low_point(self.schedule),
+        )
+        self._call("on_validation_end", record)
+        self.history.append(record)
+        self.ended = self._why_end(record)
+        return record
+
+    def _train_epoch(self, epoch: int, begin: int, end: int) -> None:
+        """Trains from one minibatch of an epoch to another, or to the epoch's end."""
+        if begin == 0:
+            self._call("on_epoch_begin")
+        minibatches = self._train_part.minibatches(
+            self.recipe.batch_size,
+            self._epoch_order(epoch),
+            start=begin,
+            device=self.device,
+            augmentation=self.recipe.augmentation,
+        )
+        end = min(end, self.budget.steps.per_epoch)
+        step_hooks = [
+            callback.on_step_end
+            for callback in self.recipe.callbacks
+            if hasattr(callback, "on_step_end")
+        ]
+        for _, (inputs, targets) in zip(range(begin, end), minibatches, strict=False):
+            self._train_step(inputs, targets)
+            for hook in step_hooks:
+                hook(self)
+
+    def _train_step(self, inputs: Tensor, targets: Tensor) -> None:
+        if self._closure_steps:
+            outputs, loss = self._closure_step(inputs, targets)
+        else:
+            self.optimizer.zero_grad()
+            outputs, loss = self._forward(inputs, targets)
+            self._backward(loss)
+            if self._scaler:
+                self._scaler.step(self.optimizer)
+                self._scaler.update()
+            else:
+                self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        if self.average:
+            self.average.update()
+        self.position += 1
+        self.examples_seen += len(targets)
+        if self._running.add(outputs.detach(), targets, loss.detach()):
+            self._refuse_divergence(self._running.loss, "training")
+
+    def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if self._autocast is None:
+            outputs = self.network(inputs)
+            return outputs, self.loss(outputs, targets)
+        with torch.autocast(self.device.type, self._autocast):
+            outputs = self.network(inputs)
+            return outputs, self.loss(outputs, targets)
+
+    def _backward(self, loss: Tensor) -> None:
+        if self._scaler:
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call] # torch has none
+            self._scaler.unscale_(self.optimizer)
+        else:
+            loss.backward()  # type: ignore[no-untyped-call] # torch has none
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        if self.recipe.clip_value is not None:
+            nn.utils.clip_grad_value_(self.network.parameters(), self.recipe.clip_value)
+
+    def _closure_step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of an optimizer that evaluates the loss several times (L-BFGS)."""
+        first: list[tuple[Tensor, Tensor]] = []
+
+        def closure() -> float:
+            self.optimizer.zero_grad()
+            outputs, loss = self._forward(inputs, targets)
+            first.append((outputs, loss))
+            weight_decay, l1 = self._penalty
+            if weight_decay or l1:
+                loss = loss + regularisation.penalty(self.network, weight_decay, l1)
+            self._backward(loss)
+            return loss.item()
+
+        self.optimizer.step(closure)
+        return first[0]
+
+    def _validate(self) -> dict[str, float]:
+        values = {f"{name}/train": value for name, value in self._running.means().items()}
+        self._refuse_divergence(values["loss/train"], "training")
+        values |= self._evaluate(self.network, "valid")
+        self._refuse_divergence(values["loss/valid"], "validation")
+        if self.average:
+            values |= self._evaluate(self.average.network, "valid_average")
+        group = self.optimizer.param_groups[0]
+        values["lr"] = float(group["lr"])
+        if "momentum" in group:
+            values["momentum"] = float(group["momentum"])
+        if self.schedule is not None:
+            self.schedule.validated(values["loss/valid"])
+        return values
+
+    def _evaluate(self, network: nn.Module, part: str) -> dict[str, float]:
+        scores = evaluate(
+            network,
+            self._validation_part,
+            self.loss,
+            metrics=self.recipe.metrics,
+            device=self.device,
+        )
+        return {f"{name}/{part}": value for name, value in scores.items()}
+
+    def _why_end(self, record: Record) -> str | None:
+        if self._patience and self._patience.update(self._watched(record)):
+            return "early stopping"
+        return "epochs" if self.position >= self.budget.steps else None
+
+    def _watched(self, record: Record) -> float:
+        try:
+            return record.values[self._metric]
+        except KeyError:
+            raise UserError(
+                f"the metric {self._metric!r} is not among the values of an epoch:"
+                f" {', '.join(sorted(record.values))}"
+            ) from None
+
+    # -- State ------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that is needed to go on: tensors and JSON-ready values.
+
+        The tensors are the live ones; write or copy them before training goes on. It may be
+        taken between two records, or by a callback after any step.
+        """
+        return {
+            "version": STATE_VERSION,
+            "position": self.position,
+            "examples_seen": self.examples_seen,
+            "seconds": self.seconds,
+            "ended": self.ended,
+            "history": [record.to_dict() for record in self.history],
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+            "average": self.average.state_dict() if self.average else None,
+            "patience": self._patience.state_dict() if self._patience else None,
+            "scaler": self._scaler.state_dict() if self._scaler else None,
+            "inside": (
+                {"running": self._running.state_dict(), "random": random_state()}
+                if self._in_segment
+                else None
+            ),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state that ``state_dict`` gave, with the same recipe and data.
+
+        Raises:
+            UserError: If the state is of a newer version.
+        """
+        if state["version"] > STATE_VERSION:
+            raise UserError(
+                f"this checkpoint has version {state['version']}, newer than {STATE_VERSION}"
+                " that is understood here; upgrade nnstudy"
+            )
+        self.position = state["position"]
+        self.examples_seen = state["examples_seen"]
+        self.seconds = state["seconds"]
+        self.ended = state["ended"]
+        self.history = [Record.from_dict(record) for record in state["history"]]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for part, name in (
+            (self.schedule, "schedule"),
+            (self.average, "average"),
+            (self._patience, "patience"),
+            (self._scaler, "scaler"),
+        ):
+            if part is not None:
+                part.load_state_dict(state[name])
+        inside = state["inside"]
+        self._in_segment = inside is not None
+        if inside is not None:
+            self._running.load_state_dict(inside["running"])
+            set_random_state(inside["random"])
+
+    # -- Parts ------------------------------------------------------------------------------
+
+    def _make_optimizer(self, examples: int) -> Optimizer:
+        """Makes the optimizer, with the penalties where its kind can carry them."""
+        recipe = self.recipe
+        weight_decay = recipe.weight_decay or recipe.l2 / examples
+        l1 = recipe.l1 / examples
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        if not parameters:
+            raise UserError("the network has no parameters to train")
+        optimizer = None
+        if weight_decay:
+            groups = regularisation.parameter_groups(self.network, weight_decay)
+            with contextlib.suppress(ValueError):  # L-BFGS takes no groups
+                optimizer = recipe.optimizer(groups)
+        optimizer = optimizer or recipe.optimizer(parameters)
+        if not isinstance(optimizer, Optimizer):
+            raise UserError(
+                "Recipe(optimizer=...) must return a torch.optim.Optimizer,"
+                f" got {type(optimizer).__name__}"
+            )
+        if isinstance(optimizer, torch.optim.LBFGS):
+            self._penalty = weight_decay, l1
+            if recipe.max_norm is None:
+                return optimizer
+        elif weight_decay and "weight_decay" not in optimizer.defaults:
+            raise UserError(
+                f"{type(optimizer).__name__} has no weight decay; leave weight_decay and l2 at 0"
+            )
+        elif l1:
+            regularisation.attach_l1(optimizer, regularisation.weights(self.network), l1)
+        if recipe.max_norm is not None:
+            regularisation.attach_max_norm(optimizer, self.network, recipe.max_norm)
+        return optimizer
+
+    def _make_precision(
+        self, precision: Precision
+    ) -> tuple[torch.dtype | None, torch.amp.GradScaler | None]:
+        if precision == "float32":
+            return None, None
+        reduced, needs_scaling = mixed_precision(self.device)
+        if self._closure_steps:
+            raise UserError("L-BFGS cannot train in mixed precision; use --precision float32")
+        return reduced, torch.amp.GradScaler(self.device.type) if needs_scaling else None
+
+    def _epoch_order(self, epoch: int) -> Tensor:
+        """Returns the order of the examples in an epoch, from (seed, epoch) alone."""
+        if self._order is None or self._order[0] != epoch:
+            generator = derived_generator(*self._seed, epoch, 1)
+            self._order = epoch, self._train_part.order(generator)
+        return self._order[1]
+
+    def _refuse_divergence(self, loss: float, where: str) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(math.ceil(self.position / self.budget.steps.per_epoch), where)
+
+    def _call(self, hook: str, *args: Any) -> None:
+        for callback in self.recipe.callbacks:
+            method = getattr(callback, hook, None)
+            if method:
+                method(self, *args)
+
+
+def _default_loss(task: str) -> Loss:
+    return F.cross_entropy if task == "classification" else losses.mean_squared_error

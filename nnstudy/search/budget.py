@@ -48,7 +48,7 @@ class Counts:
 
 def count(study: optuna.Study, leases: Leases) -> Counts:
     """Counts a study's trials."""
-    held = _held(leases)
+    held = leases.held()
     return _counts(study.get_trials(deepcopy=False), held)
 
 
@@ -90,7 +90,7 @@ def claim(
 def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | None:
     while True:
         # In this order: a worker finishes its trial first and gives the lease back then.
-        held = _held(leases)
+        held = leases.held()
         trials = study.get_trials(deepcopy=False)
         counts = _counts(trials, held)
         if counts.finished + counts.running >= budget.trials:
@@ -115,10 +115,6 @@ def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | No
         if study._storage.get_trial(trial_id).state == TrialState.RUNNING:
             return lease
         lease.release()  # its owner was late, but finished it
-
-
-def _held(leases: Leases) -> set[int]:
-    return {trial_id for trial_id, info in leases.all().items() if info.expires_in_seconds > 0}
 
 
 def _counts(trials: list[optuna.trial.FrozenTrial], held: set[int]) -> Counts:

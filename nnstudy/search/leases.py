@@ -109,6 +109,13 @@ class Leases:
             ).all()
         return {row.trial_id: LeaseInfo(row.owner, row.token, float(row.left)) for row in rows}
 
+    def held(self) -> set[int]:
+        """Returns the ids of the trials that a worker holds at this moment."""
+        engine = self.storage.engine
+        with engine.connect() as connection:
+            held = sa.select(_leases.c.trial_id).where(_leases.c.expires > _now(engine))
+            return set(connection.scalars(held))
+
     def _make_table(self) -> None:
         engine = self.storage.engine
         if not sa.inspect(engine).has_table(_leases.name):

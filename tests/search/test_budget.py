@@ -133,6 +133,29 @@ def test_sampler_sees_what_others_finished_between_two_claims(sqlite_url: str) -
     assert seen == [0, 1]
 
 
+def test_trial_finished_by_its_late_owner_is_not_taken_over(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, late_leases = study_on(sqlite_url, "late", seconds=0.01)
+    claimed = claim(late, Budget(2), late_leases)
+    assert claimed is not None
+    time.sleep(0.05)
+    study, leases = study_on(sqlite_url)
+    look = study.get_trials
+
+    def look_while_the_owner_finishes(**options: Any) -> list[optuna.trial.FrozenTrial]:
+        trials = look(**options)
+        if claimed[1].valid() and trials[0].state == TrialState.RUNNING:
+            late.tell(claimed[0], 0.5)
+        return trials
+
+    monkeypatch.setattr(study, "get_trials", look_while_the_owner_finishes)
+    mine = claim(study, Budget(2), leases)
+    assert mine is not None
+    assert mine[0].number == 1
+    assert [trial.value for trial in study.trials] == [0.5, None]
+
+
 def test_lease_left_by_a_deleted_study_does_not_stop_a_new_one(sqlite_url: str) -> None:
     study, leases = study_on(sqlite_url, seconds=5)
     claim(study, Budget(1), leases)

@@ -83,6 +83,7 @@ def test_all_tells_owner_token_and_time_left(any_storage_url: str) -> None:
     assert found[3].token == 1
     assert 45 < found[3].expires_in_seconds <= 50
     assert found[4].expires_in_seconds <= 0
+    assert leases.held() == {3}
 
 
 def test_clock_is_the_databases(any_storage_url: str) -> None:

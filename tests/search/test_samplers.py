@@ -48,7 +48,10 @@ def params_of(
     return [trial.params for trial in study.trials]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS],
+)
 def test_draws_do_not_depend_on_the_worker(name: str) -> None:
     alone = params_of([sampler_of(name)])
     assert params_of([sampler_of(name) for _ in range(3)]) == alone
@@ -190,9 +193,9 @@ def test_sampler_survives_json(name: str) -> None:
 
 
 def test_users_own_sampler_is_taken_as_it_is() -> None:
-    own = optuna.samplers.BruteForceSampler()
+    own = optuna.samplers.RandomSampler()
     assert make_sampler(own, seed=0, stage="s", space=SPACE) is own
-    assert describe_sampler(own) == {"class": "optuna.samplers._brute_force.BruteForceSampler"}
+    assert describe_sampler(own) == {"class": "optuna.samplers._random.RandomSampler"}
     assert describe_sampler("tpe") == {"name": "tpe", "options": {}}
 
 

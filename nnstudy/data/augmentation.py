@@ -59,6 +59,7 @@ def rotate(degrees: Range) -> Step:
     Args:
         degrees: Counter-clockwise; one number ``d`` stands for the range from -d to d.
     """
+    _require_rising("rotate(degrees)", degrees)
     return _Rotate(degrees)
 
 
@@ -78,6 +79,8 @@ def affine(
     """
     if not 0 < scale[0] <= scale[1]:
         raise UserError(f"affine(scale) must be two rising factors above 0, got {scale}")
+    for name, bounds in (("degrees", degrees), ("shift", shift), ("shear", shear)):
+        _require_rising(f"affine({name})", bounds)
     return _Affine(degrees, shift, scale, shear)
 
 
@@ -205,6 +208,16 @@ def _require_not_negative(name: str, value: float) -> None:
         raise UserError(f"{name} must not be negative, got {value}")
 
 
+def _require_rising(name: str, bounds: Range) -> None:
+    low, high = _bounds(bounds)
+    if low > high:
+        raise UserError(f"{name} must be a range from low to high or not negative, got {bounds}")
+
+
+def _bounds(bounds: Range) -> tuple[float, float]:
+    return bounds if isinstance(bounds, tuple) else (-bounds, bounds)
+
+
 def _checked(augmentation: _Augmentation, images: Tensor) -> Tensor:
     if images.ndim != 4 or not images.is_floating_point():
         raise UserError(
@@ -216,8 +229,7 @@ def _checked(augmentation: _Augmentation, images: Tensor) -> Tensor:
 
 def _draw(bounds: Range, images: Tensor) -> Tensor:
     """Draws one number for each image."""
-    low, high = bounds if isinstance(bounds, tuple) else (-bounds, bounds)
-    return images.new_empty(len(images)).uniform_(low, high)
+    return images.new_empty(len(images)).uniform_(*_bounds(bounds))
 
 
 def _random_window(images: Tensor, margin: int, mode: str) -> Tensor:

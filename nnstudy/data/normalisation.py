@@ -84,7 +84,7 @@ class Normalisation:
         if augmentation is not None:
             return lambda raw: (augmentation(raw.float().div(full_scale)) - mean).div_(std)
         scale, shift = 1 / (full_scale * std), -mean / std
-        if not shift.any():
+        if not self.mean.any():
             return lambda raw: raw * scale
         return lambda raw: (raw * scale).add_(shift)
 

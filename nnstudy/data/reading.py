@@ -84,7 +84,8 @@ def _repeatable(dataset: Any, probes: list[tuple[Any, Any]]) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return np.array_equal(np.asarray(as_targets(one)), np.asarray(as_targets(other)), True)
+    a, b = np.asarray(as_targets(one)), np.asarray(as_targets(other))
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == b.dtype.kind == "f")
 
 
 def _known_targets(dataset: Any, probes: list[tuple[Any, Any]]) -> Targets | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnstudy.errors import UserError
@@ -45,6 +46,8 @@ def prepare(location: Location) -> None:
         ) from None
     try:
         with _locked(location, engine):
+            if location.sqlite_file:
+                _create_whole(location.sqlite_file)
             _refuse_foreign(location, set(inspect(engine).get_table_names()))
             if location.sqlite_file:
                 _write_ahead(engine)
@@ -139,6 +142,28 @@ def _refuse_foreign(location: Location, tables: set[str]) -> None:
             f" {', '.join(sorted(own)[:5])}, and not MLflow's): give MLflow a file, database or"
             " schema of its own"
         )
+
+
+def _create_whole(file: Path) -> None:
+    """Creates a missing SQLite database beside its place and moves it there when it is whole.
+
+    In SQLite MLflow's migrations are no single transaction: a process killed in the middle of
+    them would leave a database that no later one could open or repair.
+    """
+    if file.exists() and file.stat().st_size:
+        return
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+
+    unfinished = file.with_name(f"{file.name}.new")
+    unfinished.unlink(missing_ok=True)
+    engine = create_engine(f"sqlite:///{unfinished}")
+    try:
+        with quietly():
+            _initialize_tables(engine)  # type: ignore[no-untyped-call]  # MLflow has no types
+    finally:
+        engine.dispose()
+    unfinished.replace(file)
 
 
 def _write_ahead(engine: Engine) -> None:

@@ -21,6 +21,7 @@ _LONGEST_PARAM = 6000
 _PARAMS_PER_BATCH = 100
 _LONGEST_NOTE = 8000
 _LONGEST_DIGEST = 36
+_LONGEST_REASON = 300
 
 _KEY_TAG = "nnstudy.key"
 _CUT_TAG = "nnstudy.params_cut"
@@ -336,9 +337,11 @@ class Tracker:
                 yield
         except (MlflowException, SQLAlchemyError) as error:
             what = "server" if self.location.is_server else "database"
+            # of a chain of network errors the last one says what happened
+            reason = self.location.scrub(error).rpartition("Caused by ")[2]
             raise UserError(
                 f"The MLflow tracking {what} {self.masked_uri} did not do what was asked:"
-                f" {self.location.scrub(error)}. Is it running, and is the address right?"
+                f" {cut(reason, _LONGEST_REASON)}. Is it running, and is the address right?"
             ) from None
 
 

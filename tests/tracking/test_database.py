@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -103,6 +104,28 @@ def test_unreachable_postgres_is_said_without_the_password() -> None:
         Tracker("postgresql://ann:s3cret-word@127.0.0.1:9/runs")
     assert "s3cret-word" not in str(caught.value)
     assert "ann:***@" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_creates_the_database_breaks_nothing(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    killed_while_creating = 0
+    for delay in (0.1, 0.3, 0.5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START_AT_ONCE, uri, str(tmp_path)],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        )
+        while not (tmp_path / "mlflow.db.new").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        killed_while_creating += (tmp_path / "mlflow.db.new").exists()
+        if (tmp_path / "mlflow.db").exists():
+            break
+    assert killed_while_creating
+    Tracker(uri, str(tmp_path)).experiment("digits", metric="loss/valid")
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,17 @@ def test_saved_view_is_one_tag_however_often_it_is_written(
     assert url == (
         f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?viewStateShareKey={view}"
     )
+
+
+def test_a_web_server_that_is_not_mlflow_is_refused_in_few_words() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever).start()
+        try:
+            with pytest.raises(UserError, match="is the address right") as caught:
+                Tracker(f"http://127.0.0.1:{other.server_port}")
+        finally:
+            other.shutdown()
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.slow

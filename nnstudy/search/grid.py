@@ -13,7 +13,8 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.errors import UserError
-from nnstudy.search.space import Space, values_of
+from nnstudy.search.distributions import values_of
+from nnstudy.search.space import Space
 
 _MOST_VALUES = 10_000  # of one axis; a grid with more cannot be meant
 

@@ -15,18 +15,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-    json_to_distribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.errors import UserError
+from nnstudy.search.distributions import contains, describe, key, values_of
 
 SCHEMA_VERSION = 1
 
@@ -46,7 +40,7 @@ class Parameter:
 
     def contains(self, value: Any) -> bool:
         """Tells whether a value lies in one of the ranges."""
-        return any(_contains(distribution, value) for distribution in self.distributions)
+        return any(contains(distribution, value) for distribution in self.distributions)
 
     def __str__(self) -> str:
         return " or ".join(map(describe, self.distributions))
@@ -110,7 +104,7 @@ class Space:
             before = self.parameters.get(name)
             if before is None:
                 changes.append(f"{name}: new, {parameter}")
-            elif set(map(_key, before.distributions)) != set(map(_key, parameter.distributions)):
+            elif set(map(key, before.distributions)) != set(map(key, parameter.distributions)):
                 changes.append(f"{name}: was {before}, is now {parameter}")
             elif before.conditional != parameter.conditional:
                 changes.append(f"{name}: was {_when(before)}, is now {_when(parameter)}")
@@ -142,7 +136,7 @@ class Space:
                 name: {
                     # Branches may be reached in another order when suggests are reordered.
                     "distributions": sorted(
-                        (json.loads(_key(asked)) for asked in parameter.distributions),
+                        (json.loads(key(asked)) for asked in parameter.distributions),
                         key=json.dumps,
                     ),
                     "conditional": parameter.conditional,
@@ -223,40 +217,6 @@ def probe(
     return space
 
 
-def describe(distribution: BaseDistribution) -> str:
-    """Returns a range or choices in plain words: ``0.0001..10 (log)``."""
-    if isinstance(distribution, CategoricalDistribution):
-        return f"one of {', '.join(map(repr, distribution.choices))}"
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        return str(distribution)
-    notes = []
-    if isinstance(distribution, IntDistribution):
-        notes.append("whole")
-    if distribution.log:
-        notes.append("log")
-    elif distribution.step is not None and distribution.step != 1:
-        notes.append(f"step {distribution.step:g}")
-    text = f"{distribution.low:.12g}..{distribution.high:.12g}"
-    return f"{text} ({', '.join(notes)})" if notes else text
-
-
-def values_of(distribution: BaseDistribution, limit: int) -> list[Any] | None:
-    """Returns all values of a distribution, or None if there are more than ``limit``."""
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        return None
-    if distribution.step is None:
-        return [distribution.low] if distribution.single() else None
-    count = round((distribution.high - distribution.low) / distribution.step) + 1
-    if count > limit:
-        return None
-    if isinstance(distribution, IntDistribution):
-        return [distribution.low + i * distribution.step for i in range(count)]
-    # Twelve digits: 0.1 + 2 * 0.1 is to be 0.3.
-    return [float(f"{distribution.low + i * distribution.step:.12g}") for i in range(count)]
-
-
 class _ProbeTrial(optuna.trial.Trial):
     """A trial whose errors name the parameter."""
 
@@ -321,9 +281,9 @@ class _ProbeSampler(BaseSampler):
             )
         # Whole rounds through all the values, each round shuffled anew: otherwise two
         # parameters with equally many values would only be seen in step.
-        key = (param_name, _key(param_distribution))
-        number, position = divmod(self._asked[key], len(values))
-        self._asked[key] += 1
+        asked = (param_name, key(param_distribution))
+        number, position = divmod(self._asked[asked], len(values))
+        self._asked[asked] += 1
         order = np.random.default_rng(_seed(number, param_name)).permutation(len(values))
         return values[order[position]]
 
@@ -356,7 +316,7 @@ def _space_of(trials: Sequence[FrozenTrial], failures: Sequence[Failure]) -> Spa
     seen: dict[str, dict[str, BaseDistribution]] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
-            seen.setdefault(name, {})[_key(distribution)] = distribution
+            seen.setdefault(name, {})[key(distribution)] = distribution
     return Space(
         {
             name: Parameter(tuple(asked.values()), conditional=times[name] < len(whole))
@@ -366,19 +326,8 @@ def _space_of(trials: Sequence[FrozenTrial], failures: Sequence[Failure]) -> Spa
     )
 
 
-def _key(distribution: BaseDistribution) -> str:
-    return distribution_to_json(distribution)
-
-
 def _when(parameter: Parameter) -> str:
     return "asked for in some trials only" if parameter.conditional else "asked for in each trial"
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (TypeError, ValueError):
-        return False
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def storage_url(url: str | None = None) -> str:
     return url or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     """Opens Optuna's storage and makes its tables if the database is empty.
 
     Any number of processes may do so at once. A SQLite file gets a write-ahead log, and
@@ -43,6 +43,7 @@ def open_storage(url: str) -> RDBStorage:
     Args:
         url: A SQLAlchemy URL. ``postgresql://`` means the driver psycopg 3. The directory
             of a SQLite file is made if need be.
+        create: Whether what is missing is made. If not, nothing is.
 
     Raises:
         UserError: The URL is malformed, its driver is missing, the database cannot be
@@ -50,12 +51,16 @@ def open_storage(url: str) -> RDBStorage:
     """
     address = _address(url)
     if address.get_backend_name() == "sqlite":
+        if not create and not Path(address.database or "").is_file():
+            raise _nothing_stored(url)
         _make_directory(address)
     with _explained(address):
         # A pool would keep connections, and they would keep a file that is not ours open.
         engine = sa.create_engine(address, **_engine_options(address), poolclass=sa.NullPool)
         with database_lock(engine, "schema"):
             _refuse_other_programs(engine)
+            if not create and not sa.inspect(engine).has_table("studies"):
+                raise _nothing_stored(url)
             storage = RDBStorage(
                 # Optuna fills braces in a URL, as str.format does.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
@@ -117,6 +122,13 @@ def _address(url: str) -> URL:
             f" Give a file, such as {DEFAULT_STORAGE}"
         )
     return address
+
+
+def _nothing_stored(url: str) -> UserError:
+    return UserError(
+        f"No study is stored at {masked(url)}. Launch one first, or give the database with"
+        f" --storage or {STORAGE_VARIABLE}"
+    )
 
 
 def _has_no_file(address: URL) -> bool:

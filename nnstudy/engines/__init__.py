@@ -2,5 +2,6 @@
 
 from nnstudy.engines.launch import LaunchResult, launch
 from nnstudy.engines.options import LaunchOptions
+from nnstudy.search.settings import Settings
 
-__all__ = ["LaunchOptions", "LaunchResult", "launch"]
+__all__ = ["LaunchOptions", "LaunchResult", "Settings", "launch"]

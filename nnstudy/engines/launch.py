@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from nnstudy.search.events import Emit, Event, ignore
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.leases import Leases
 from nnstudy.search.plan import Plan
-from nnstudy.search.results import best_trial, stage_story
+from nnstudy.search.results import best_trial, ending_of, stage_story
 from nnstudy.search.storage import masked
 from nnstudy.search.tracked import open_stage_run
 from nnstudy.search.worker import owner_name
@@ -36,6 +37,8 @@ class LaunchResult:
         best: The best complete trial of the last stage that has one, or None.
         stage: The stage it belongs to.
         facts: What is known of the best trial: its best epoch, its run, its checkpoint.
+        first: The first trial of the first stage, or None.
+        endings: How many trials ended in which way: complete, pruned, diverged, failed.
         metric: What was optimised.
         storage: URL of Optuna's storage, its password masked.
         tracking: URI of MLflow, its password masked.
@@ -47,6 +50,8 @@ class LaunchResult:
     best: optuna.trial.FrozenTrial | None
     stage: str | None
     facts: dict[str, Any]
+    first: optuna.trial.FrozenTrial | None
+    endings: dict[str, int]
     metric: str
     storage: str
     tracking: str
@@ -159,6 +164,7 @@ def _result(prepared: Preparation, stages: list[tuple[Plan, optuna.Study]]) -> L
         found = best_trial(optuna_study)
         if found is not None:
             best, stage = found, plan.stage
+    trials = [trial for _, optuna_study in stages for trial in optuna_study.get_trials()]
     return LaunchResult(
         study=prepared.study.name,
         finished=sum(count(optuna_study, leases).finished for _, optuna_study in stages),
@@ -166,6 +172,8 @@ def _result(prepared: Preparation, stages: list[tuple[Plan, optuna.Study]]) -> L
         best=best,
         stage=stage,
         facts=best.user_attrs.get("nnstudy", {}) if best else {},
+        first=trials[0] if trials else None,
+        endings=dict(Counter(ending_of(trial) for trial in trials if trial.state.is_finished())),
         metric=stages[0][0].metric,
         storage=masked(prepared.storage_url),
         tracking=prepared.tracker.masked_uri,

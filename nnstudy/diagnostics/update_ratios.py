@@ -30,9 +30,9 @@ class UpdateRatioMonitor:
             ...  # train as usual
             print(monitor.values())  # {"update_ratio/0.weight": 0.0012, ...}
 
-    A measured step costs about as much as one more optimizer step and, until ``values`` is
-    called, the memory of a second copy of the parameters; the steps between cost two empty
-    function calls. Nothing waits for a GPU before ``values`` does.
+    A measured step costs about as much as one more optimizer step, and the monitor holds a
+    second copy of the parameters in memory; the steps between cost two empty function calls.
+    Nothing waits for a GPU before ``values`` does.
 
     Parameters that need no gradient are left out, shared ones are measured once, those that
     the optimizer does not have not at all. One whole step of L-BFGS counts as one update.
@@ -75,10 +75,12 @@ class UpdateRatioMonitor:
         self._period: int = every or steps_per_epoch or 1
         self._model = model
         self._optimizer = optimizer
-        self._groups: list[_TensorGroup] | None = None
         self._steps = 0
         self._measuring = False
-        if not self._find_groups():
+        self._stepped: dict[int, torch.device] = {}
+        self._groups: list[_TensorGroup] = []
+        self._look_again()
+        if not self._groups:
             raise UserError(
                 "UpdateRatioMonitor: the optimizer has none of the model's trainable parameters"
             )
@@ -95,8 +97,8 @@ class UpdateRatioMonitor:
             Steps at which a tensor had norm zero do not count for it; a tensor without others
             is missing here and named in ``left_out``. Empty if no step was measured.
         """
-        groups, self._groups, self._steps = self._groups or [], None, 0
-        means = {name: mean for group in groups for name, mean in group.means()}
+        self._steps = 0
+        means = {name: mean for group in self._groups for name, mean in group.take_means()}
         self.left_out = tuple(name for name, mean in means.items() if mean is None)
         return {f"update_ratio/{name}": mean for name, mean in means.items() if mean is not None}
 
@@ -108,27 +110,35 @@ class UpdateRatioMonitor:
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         # Spaces the measured steps evenly: exactly `measured` of each `period` steps.
         self._measuring = self._steps * self._measured % self._period < self._measured
+        if self._steps == 0:
+            self._look_again()
         self._steps += 1
         if self._measuring:
-            # Looked up once an epoch: parameters may be unfrozen, added or moved between epochs.
-            self._groups = self._groups or self._find_groups()
             for group in self._groups:
                 group.before_step()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._measuring:
             self._measuring = False
-            for group in self._groups or ():
+            for group in self._groups:
                 group.after_step()
 
-    def _find_groups(self) -> list[_TensorGroup]:
-        """Returns the measured tensors, those of one device together."""
-        stepped = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+    def _look_again(self) -> None:
+        """Finds the measured tensors if parameters were frozen, unfrozen, added or moved."""
+        stepped = {
+            id(parameter): parameter.device
+            for group in self._optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.requires_grad and parameter.numel()
+        }
+        if stepped == self._stepped:
+            return
         by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
         for name, parameter in self._model.named_parameters():  # names shared ones once
-            if id(parameter) in stepped and parameter.requires_grad and parameter.numel():
+            if id(parameter) in stepped:
                 by_device.setdefault(parameter.device, []).append((name, parameter))
-        return [_TensorGroup(pairs) for pairs in by_device.values()]
+        self._stepped = stepped
+        self._groups = [_TensorGroup(pairs) for pairs in by_device.values()]
 
 
 class _TensorGroup:
@@ -155,16 +165,16 @@ class _TensorGroup:
         updates = torch._foreach_norm(self._buffers)
         self._norms.append(torch.stack([*weights, *updates]))
 
-    def means(self) -> list[tuple[str, float | None]]:
+    def take_means(self) -> list[tuple[str, float | None]]:
         """Returns each name with its mean ratio, or None if its norm was always zero."""
         if not self._norms:
             return []
-        norms = torch.stack(self._norms).cpu().double()
-        weights, updates = norms.chunk(2, dim=1)  # each (measured steps, tensors)
-        has_norm = weights != 0
-        sums = torch.where(has_norm, updates / weights, 0.0).sum(0).tolist()
-        counts = has_norm.sum(0).tolist()
-        return [
-            (name, total / count if count else None)
-            for name, total, count in zip(self._names, sums, counts, strict=True)
-        ]
+        norms = torch.stack(self._norms).T.tolist()  # first the weights', then the updates'
+        self._norms.clear()
+        pairs = zip(norms[: len(self._names)], norms[len(self._names) :], strict=True)
+        return [(name, _mean_ratio(*pair)) for name, pair in zip(self._names, pairs, strict=True)]
+
+
+def _mean_ratio(weights: list[float], updates: list[float]) -> float | None:
+    ratios = [update / weight for weight, update in zip(weights, updates, strict=True) if weight]
+    return sum(ratios) / len(ratios) if ratios else None

@@ -231,7 +231,7 @@ def test_overhead_at_five_measurements_an_epoch(capsys: pytest.CaptureFixture[st
     plain, watched = pair(), pair()
     monitor = UpdateRatioMonitor(*watched, steps_per_epoch=steps)
     ratios = []
-    for _ in range(15):
+    for _ in range(7):
         bare = seconds_of_epoch(*plain)
         start = time.process_time()
         seconds_of_epoch(*watched)

@@ -39,7 +39,7 @@ def studies(draw: st.DrawFn) -> tuple[list[StoredFile], set[Path]]:
     return list(files.values()), running
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     study=studies(), limit=st.integers(0, 3000), direction=st.sampled_from(["maximize", "minimize"])
 )

@@ -126,7 +126,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(state=st.dictionaries(keys, trees, max_size=4))
 def test_every_state_comes_back_bit_for_bit(state: dict[Any, Any]) -> None:
     if not all(type(key) is str and not key.startswith("$") for key in state):
@@ -277,7 +277,7 @@ def small_checkpoint() -> bytes:
 CONTENT = small_checkpoint()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(position=st.integers(0, len(CONTENT) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found(position: int, bit: int) -> None:
     damaged = bytearray(CONTENT)

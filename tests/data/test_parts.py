@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import statistics
 import time
 
 import pytest
@@ -160,7 +159,7 @@ def test_a_part_moved_to_the_gpu_gives_the_same_minibatches_there():
 
 
 def test_minibatches_cost_no_more_than_a_hand_written_loop():
-    """Interleaved; measured 0.9 to 1.0, the bound leaves room for a busy machine."""
+    """Best of interleaved runs in CPU time; eight tries on a busy machine gave 0.98 to 1.10."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8000, 1, 28, 28), dtype=torch.uint8, generator=generator)
     part = load((images, torch.arange(8000) % 10), Split(test=100, validation=100)).train
@@ -177,12 +176,10 @@ def test_minibatches_cost_no_more_than_a_hand_written_loop():
         for _ in part.minibatches(128, order):
             pass
 
-    ratios = []
-    for _ in range(15):
-        seconds = []
-        for run in (by_hand, ours):
-            start = time.perf_counter()
+    runs = {by_hand: [], ours: []}
+    for _ in range(25):
+        for run, seconds in runs.items():
+            start = time.process_time()
             run()
-            seconds.append(time.perf_counter() - start)
-        ratios.append(seconds[1] / seconds[0])
-    assert statistics.median(ratios) < 1.5
+            seconds.append(time.process_time() - start)
+    assert min(runs[ours]) < 1.25 * min(runs[by_hand])

@@ -13,14 +13,18 @@ _PACKAGES = ("nnstudy", "torch", "torchvision", "optuna", "mlflow", "numpy")
 def environment() -> dict[str, str]:
     """Returns what a run was made with, as tags.
 
-    Nothing is imported for it, so it is quick. Keys are ``env.python``, ``env.torch`` and so on
-    for installed packages, ``env.platform``, and MLflow's ``mlflow.source.git.commit`` and
-    ``mlflow.source.git.dirty`` where the working directory is under git.
+    Nothing is imported for it, so it is quick. Keys are ``nnstudy.env.python``,
+    ``nnstudy.env.torch`` and so on for installed packages, ``nnstudy.env.platform``, and MLflow's
+    ``mlflow.source.git.commit`` and ``mlflow.source.git.dirty`` where the working directory is
+    under git.
     """
-    tags = {"env.python": platform.python_version(), "env.platform": platform.platform()}
+    tags = {
+        "nnstudy.env.python": platform.python_version(),
+        "nnstudy.env.platform": platform.platform(),
+    }
     for package in _PACKAGES:
         try:
-            tags[f"env.{package}"] = version(package)
+            tags[f"nnstudy.env.{package}"] = version(package)
         except PackageNotFoundError:
             continue
     return tags | _commit()

@@ -19,7 +19,7 @@ import sys
 from nnstudy.tracking import Tracker
 tracker = Tracker(sys.argv[1], sys.argv[2])
 experiment = tracker.experiment("digits", metric="accuracy/valid")
-stage = tracker.stage_run(experiment, "digits", "coarse")
+stage = tracker.stage_run(experiment, "digits", "coarse", key="digits/coarse")
 print(experiment, stage.run_id)
 """
 

@@ -12,8 +12,9 @@ from nnstudy.tracking.environment import _commit
 
 def test_versions_and_platform_are_told() -> None:
     told = environment()
-    assert told["env.python"] == ".".join(map(str, sys.version_info[:3]))
-    assert {"env.torch", "env.optuna", "env.mlflow", "env.numpy", "env.platform"} <= told.keys()
+    assert told["nnstudy.env.python"] == ".".join(map(str, sys.version_info[:3]))
+    names = ("torch", "optuna", "mlflow", "numpy", "platform")
+    assert {f"nnstudy.env.{name}" for name in names} <= told.keys()
     assert all(isinstance(value, str) for value in told.values())
 
 

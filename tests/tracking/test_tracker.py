@@ -14,7 +14,7 @@ from nnstudy.tracking import Tracker, TrialRun
 def make_trial(
     tracker: Tracker, experiment: str, number: int = 0, **params: object
 ) -> tuple[str, TrialRun]:
-    stage = tracker.stage_run(experiment, "digits", "coarse")
+    stage = tracker.stage_run(experiment, "digits", "coarse", key="digits/coarse")
     trial = tracker.trial_run(
         experiment,
         stage.run_id,
@@ -43,7 +43,7 @@ def test_artifacts_go_below_the_given_root_whatever_the_name(
 ) -> None:
     for name in ("digits", "../../etc", "..", "a/b c"):
         experiment = tracker.experiment(name, metric="loss")
-        run = tracker.stage_run(experiment, name, "coarse")
+        run = tracker.stage_run(experiment, name, "coarse", key="digits/coarse")
         assert run.log_text("hello", "note.md")
     written = [path for path in Path(store[1]).rglob("note.md") if path.is_file()]
     assert len(written) == 4
@@ -56,9 +56,13 @@ def test_deleted_experiment_is_refused_with_the_cure(tracker: Tracker, experimen
 
 
 def test_stage_run_is_found_again_and_runs_again(tracker: Tracker, experiment: str) -> None:
-    first = tracker.stage_run(experiment, "digits", "coarse", params={"epochs": 3}, note="# Note")
+    first = tracker.stage_run(
+        experiment, "digits", "coarse", key="digits/coarse", params={"epochs": 3}, note="# Note"
+    )
     first.finish()
-    again = tracker.stage_run(experiment, "digits", "coarse", params={"epochs": 3})
+    again = tracker.stage_run(
+        experiment, "digits", "coarse", key="digits/coarse", params={"epochs": 3}
+    )
     assert first.run_id == again.run_id
     run = tracker.client.get_run(first.run_id)
     assert run.info.status == "RUNNING"

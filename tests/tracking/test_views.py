@@ -85,7 +85,7 @@ def failed(response: Any) -> bool:
 
 def write_study(tracker: Tracker) -> tuple[str, str | None]:
     experiment = tracker.experiment("digits", metric="accuracy/valid", description="Eight by eight")
-    stage = tracker.stage_run(experiment, "digits", "coarse", note="The story")
+    stage = tracker.stage_run(experiment, "digits", "coarse", key="digits/coarse", note="The story")
     ends = ["FINISHED", "FINISHED", "KILLED", "FAILED", "FINISHED", "FINISHED"]
     for number, status in enumerate(ends):
         lr = 10 ** (-number / 2)

@@ -1,6 +1,6 @@
 """Handwritten digits of 8 x 8 pixels with a multilayer perceptron: seconds, no download.
 
-Expected: 96 to 98 % on the validation images. A linear model reaches some 95 %.
+Expected: 96 to 98 % on the validation images.
 Data: scikit-learn's bundled 1,797 digits (UCI, E. Alpaydin and C. Kaynak 1998).
 """
 

@@ -1,7 +1,7 @@
 """Digits as sequences: a recurrent network reads an image row by row.
 
-Expected: 95 to 98 %, LSTM and GRU alike and at least as good as a plain RNN, two layers no
-worse than one. Chung et al. 2014 find gating units better than plain ones, undecided between
+Expected: 96 to 98 %, LSTM and GRU alike and no worse than a plain RNN, two layers no worse
+than one. Chung et al. 2014 find gating units better than plain ones, undecided between
 LSTM and GRU; Karpathy et al. 2015 find "that depth of at least two is beneficial".
 Data: scikit-learn's bundled digits, eight rows of eight pixels.
 """

@@ -33,7 +33,8 @@ study = Study(
     recipe,
     data=datasets.mnist,
     split=Split(validation=10_000),
-    stages=[Stage(trials=60, epochs=5, sampler="tpe", pruner="median")],
+    # A comparison: every initialiser gets its share of trials, and none is cut short.
+    stages=[Stage(trials=60, epochs=5, sampler="random", pruner="none")],
     start=[
         {"initialiser": "normal", "depth": 3, "activation": "sigmoid", "bias": "normal"},
         {"initialiser": "glorot_uniform", "depth": 3, "activation": "tanh", "bias": "zeros"},

@@ -1,9 +1,9 @@
 """Four losses on handwritten digits: cross-entropy, binary, quadratic and hinge.
 
-Expected: the two cross-entropies and the hinge loss alike, 97 to 98 %; the quadratic loss over
-sigmoid outputs learns more slowly, since a saturated output has next to no gradient (Nielsen,
-"Neural Networks and Deep Learning", chapter 3). Compared by accuracy: their values differ in
-scale. So do their best rates, hence each has its own.
+Expected: 96 to 97 %, each at its own best rate. At small rates the quadratic loss over sigmoid
+outputs learns far more slowly than the others, since a saturated output has next to no gradient
+(Nielsen, "Neural Networks and Deep Learning", chapter 3). Compared by accuracy, since the
+losses differ in scale; with some 200 validation images, two points apart may be chance.
 """
 
 from functools import partial
@@ -36,5 +36,6 @@ study = Study(
     "losses_digits",
     recipe,
     data=datasets.digits,
-    stages=[Stage(trials=40, epochs=20, sampler="tpe", pruner="median")],
+    # A comparison: every loss gets its share of trials, and none is cut short.
+    stages=[Stage(trials=60, epochs=20, sampler="random", pruner="none")],
 )

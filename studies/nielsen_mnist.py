@@ -2,7 +2,7 @@
 
 Expected: 98.0 % on 10,000 validation images. "A Survey of Neural Network Hyperparameters"
 (notes on chapter 3 of M. Nielsen, "Neural Networks and Deep Learning") reports it after 511
-epochs; the first trial below, Nielsen's own values but for the minibatch, comes there in 40.
+epochs; the first trial below has 97.8 to 97.9 % in 40.
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """Schedules of learning rate and momentum on digits, and minibatches from one to all examples.
 
-Expected: all schedules reach 97 to 98 % at their own best rate; annealing pays where the rate
+Expected: all schedules reach about 96 % at their own best rate; annealing pays where the rate
 starts high. CS231n ("Annealing the learning rate") slightly prefers step decay. The whole set
 as one minibatch takes too few steps in 30 epochs to come as far.
 """

@@ -159,7 +159,8 @@ class Preparation:
         if plan.sampler.get("name") == "grid":
             size = grid_size(self.space, points)
             self._say(f"the grid of stage {stage.name!r} has {size} points")
-            plan = plan.with_trials(min(plan.trials, size))
+            starts = len(self.study.start_points) if position == 0 else 0
+            plan = plan.with_trials(min(plan.trials, size + starts))
         # A wrong option of the sampler or pruner shows now, not within the first trial.
         search_parts(plan, stage, validations(plan, len(self.data.train)))
         return plan

@@ -28,7 +28,7 @@ study = Study(
     "nielsen_mnist",
     recipe,
     data=partial(datasets.mnist, normalise="unit"),
-    split=Split(validation=10_000, selection=0.0),
+    split=Split(validation=10_000, selection=0.0, shuffle=False),
     stages=[Stage(trials=20, epochs=40, sampler="tpe", pruner="median")],
     start={"lr": 0.5, "lambda": 5.0, "batch_size": 20},
     early_stopping=EarlyStopping(patience=10),

@@ -142,11 +142,15 @@ def _deal(source: Source, split: Split, subset: Subset) -> dict[str, Part]:
     stratify = source.task == "classification"
     pool, test = source.examples, source.test
     if test is None:
-        rest, held = hold_out(pool.targets, split.test, split.seed, stratify=stratify)
+        rest, held = hold_out(
+            pool.targets, split.test, split.seed, stratify=stratify, shuffle=split.shuffle
+        )
         pool, test = pool.take(rest), pool.take(held)
     if len(test) == 0:
         raise UserError(f"{source.name} has no test examples of the chosen classes")
-    rest, held = hold_out(pool.targets, split.validation, split.seed, stratify=stratify)
+    rest, held = hold_out(
+        pool.targets, split.validation, split.seed, stratify=stratify, shuffle=split.shuffle
+    )
     train, validation = pool.take(rest), pool.take(held)
     selection = validation.take(torch.arange(0))
     kept = round(len(validation) * split.selection)

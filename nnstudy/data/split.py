@@ -21,12 +21,15 @@ class Split:
             ensembles; may be 0. The rest is the validation part.
         test: The test part, as a share or a number; only for sources without a test set.
         seed: Same seed, same parts.
+        shuffle: Whether examples are dealt out at random, classes in equal shares. If not,
+            the last ones are held out, as published splits often have it.
     """
 
     validation: float | int = 0.2
     selection: float = 0.25
     test: float | int = 0.2
     seed: int = 0
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         """Raises UserError for shares and numbers that cannot be meant."""
@@ -72,7 +75,7 @@ class Subset:
 
 
 def hold_out(
-    targets: Tensor, size: float | int, seed: int, *, stratify: bool
+    targets: Tensor, size: float | int, seed: int, *, stratify: bool, shuffle: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Splits examples in two, classes in equal shares where there are enough of each.
 
@@ -81,6 +84,7 @@ def hold_out(
         size: What to hold out: a share (float) or a number (int).
         seed: Same seed, same parts.
         stratify: Whether the targets are classes.
+        shuffle: Whether to choose at random; if not, the last ones are held out.
 
     Returns:
         The positions of the remaining and of the held-out examples, ascending.
@@ -95,6 +99,9 @@ def hold_out(
             f"holding out {size} of {total} examples leaves a part empty: change the split, or"
             " take more examples"
         )
+    if not shuffle:
+        positions = torch.arange(total)
+        return positions[: total - held], positions[total - held :]
     rest, out = _split(targets, held, seed, stratify)
     return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(out))
 

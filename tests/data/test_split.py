@@ -162,3 +162,12 @@ def test_a_regression_problem_has_no_classes_to_choose():
 def test_subsets_that_cannot_be_meant_are_refused(options):
     with pytest.raises(UserError):
         Subset(**options)
+
+
+def test_without_shuffling_the_last_examples_are_held_out() -> None:
+    targets = torch.tensor([0, 1] * 10)
+
+    rest, held = hold_out(targets, 5, seed=0, stratify=True, shuffle=False)
+
+    assert rest.tolist() == list(range(15))
+    assert held.tolist() == list(range(15, 20))

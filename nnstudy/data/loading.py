@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -140,22 +141,19 @@ def _of_classes(part: Part, number: Tensor) -> Part:
 def _deal(source: Source, split: Split, subset: Subset) -> dict[str, Part]:
     """Deals raw examples out to the four parts."""
     stratify = source.task == "classification"
+    deal = partial(hold_out, seed=split.seed, stratify=stratify, shuffle=split.shuffle)
     pool, test = source.examples, source.test
     if test is None:
-        rest, held = hold_out(
-            pool.targets, split.test, split.seed, stratify=stratify, shuffle=split.shuffle
-        )
+        rest, held = deal(pool.targets, split.test)
         pool, test = pool.take(rest), pool.take(held)
     if len(test) == 0:
         raise UserError(f"{source.name} has no test examples of the chosen classes")
-    rest, held = hold_out(
-        pool.targets, split.validation, split.seed, stratify=stratify, shuffle=split.shuffle
-    )
+    rest, held = deal(pool.targets, split.validation)
     train, validation = pool.take(rest), pool.take(held)
     selection = validation.take(torch.arange(0))
     kept = round(len(validation) * split.selection)
     if kept:
-        rest, held = hold_out(validation.targets, kept, split.seed, stratify=stratify)
+        rest, held = deal(validation.targets, kept)
         validation, selection = validation.take(rest), validation.take(held)
 
     def cut(part: Part, count: int | None, what: str) -> Part:

@@ -43,7 +43,7 @@ def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
                     for name, asked in trial.distributions.items()
                 }
             ),
-            **{f"nnstudy.env.{name}": version for name, version in environment().items()},
+            **environment(),
         },
         started_ms=round(started.timestamp() * 1000) if started else None,
     )
@@ -69,7 +69,7 @@ def open_stage_run(tracker: Tracker, plan: Plan, *, note: str = "") -> StageRun:
         plan.study,
         plan.stage,
         key=plan.key,
-        tags={f"nnstudy.env.{name}": version for name, version in environment().items()},
+        tags=environment(),
         params={
             "trials": plan.trials,
             "epochs": plan.epochs,

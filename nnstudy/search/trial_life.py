@@ -22,6 +22,7 @@ from nnstudy.search import requests
 from nnstudy.search.events import Emit, Event
 from nnstudy.search.heartbeat import heartbeat
 from nnstudy.search.interruption import Interruption
+from nnstudy.search.keeping import Uploads, free_disk, trial_directory
 from nnstudy.search.leases import Lease
 from nnstudy.search.plan import Plan
 from nnstudy.search.reporting import is_reported, last_reported
@@ -114,6 +115,7 @@ class TrialLife:
         self.seed = (work.plan.seed, zlib.crc32(work.plan.stage.encode()), trial.number)
         self.training: Training | OwnTraining | None = None
         self.best: Record | None = None
+        self.uploads: Uploads | None = None
         self._monitor: UpdateRatioMonitor | None = None
         self._reported = max(
             trial.study._storage.get_trial(trial._trial_id).intermediate_values, default=0
@@ -160,6 +162,7 @@ class TrialLife:
         finally:
             # Also a recipe that raised has asked for values, which are worth a run.
             self.run = open_trial_run(self.work, self.trial)
+        self.uploads = Uploads(self.keeper, self.run) if self.work.settings.upload else None
         self._continue(self.training)
         self._emit_start()
         self._attach_monitor()
@@ -189,7 +192,7 @@ class TrialLife:
     def _make_keeper(self) -> Keeper:
         plan, settings = self.work.plan, self.work.settings
         return Keeper(
-            plan.checkpoints(settings.checkpoints) / f"trial-{self.number:05d}",
+            trial_directory(plan, settings, self.number),
             direction=plan.direction,
             best=settings.keep_best,
             spaced=settings.keep_every,
@@ -204,6 +207,8 @@ class TrialLife:
 
     def _continue(self, training: Training | OwnTraining) -> None:
         """Goes on from the last checkpoint, if there is one that can be read."""
+        if self.uploads:
+            self.uploads.fetch_last()
         path = self.keeper.last_path
         if path is None or not path.exists():
             return
@@ -300,6 +305,8 @@ class TrialLife:
         self._require_lease()
         self.keeper.flush()
         self._deliver()
+        if self.uploads:
+            self.uploads.sync()
         self._synced = time.monotonic()
         if requests.is_study_stopped(self.work.optuna_study):
             self.work.interruption.requested = True
@@ -308,6 +315,8 @@ class TrialLife:
         self._require_lease()
         self.keeper.flush()
         self._deliver()
+        if self.uploads:
+            self.uploads.save()
 
     def _deliver(self) -> None:
         for record in self._undelivered:
@@ -340,7 +349,8 @@ class TrialLife:
         self._deliver()
         value = self._score(self.best) if self.best else None
         seconds = self.training.seconds if self.training else 0.0
-        path = self.keeper.best_path
+        best = self.keeper.best_path
+        uploaded = self.uploads.finish() if self.uploads else None
         facts = {
             "version": 1,
             "ended": ending.label,
@@ -352,7 +362,7 @@ class TrialLife:
             else 0,
             "seconds": seconds,
             "threads": torch.get_num_threads(),
-            "checkpoint": str(path) if path else None,
+            "checkpoint": uploaded or (str(best.absolute()) if best else None),
             "traceback": ending.traceback,
         }
         self.run.finish(
@@ -367,6 +377,7 @@ class TrialLife:
             return None
         self.lease.release()
         self.keeper.discard_last()
+        free_disk(self.work.optuna_study, self.work.plan, self.work.settings)
         self.work.emit(
             Event(
                 "end",

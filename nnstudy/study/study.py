@@ -15,9 +15,7 @@ from nnstudy.training import EarlyStopping, OwnLoop, Recipe
 if TYPE_CHECKING:
     import optuna
 
-RecipeFunction = Callable[
-    ["optuna.Trial", Data], Recipe | OwnLoop | Iterable[Mapping[str, float]]
-]
+RecipeFunction = Callable[["optuna.Trial", Data], Recipe | OwnLoop | Iterable[Mapping[str, float]]]
 Direction = Literal["minimize", "maximize"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -139,6 +140,34 @@ class Run:
         return self._write_file(
             str(directory), lambda: self._client.log_artifacts(self.run_id, str(directory), folder)
         )
+
+    def download(self, path: str, directory: Path) -> Path | None:
+        """Fetches an artifact into a directory, which is made if need be.
+
+        Returns:
+            The file, under its own name; None where there is no such artifact or the store
+            cannot be reached.
+        """
+        from mlflow.exceptions import MlflowException
+
+        folder = path.rpartition("/")[0]
+        try:
+            if path not in {
+                entry.path for entry in self._client.list_artifacts(self.run_id, folder)
+            }:
+                return None
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=directory) as scratch:
+                found = Path(self._client.download_artifacts(self.run_id, path, scratch))
+                return found.replace(directory / found.name)
+        except (MlflowException, OSError) as error:
+            _log.warning(
+                "MLflow artifact %s of run %s not read: %s",
+                path,
+                self.run_id,
+                self._location.scrub(error),
+            )
+            return None
 
     def _deliver(self) -> None:
         from mlflow.entities import Metric, RunTag

@@ -183,6 +183,10 @@ class Tracker:
             )
         return TrialRun(self.client, self.location, run_id)
 
+    def run(self, run_id: str) -> TrialRun:
+        """Returns the run of an id, to read from or to go on writing to."""
+        return TrialRun(self.client, self.location, run_id)
+
     def log_dataset(
         self,
         run_id: str,

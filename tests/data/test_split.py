@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudy.data import Split, Subset, load, tensors
+from nnstudy.data.split import hold_out
 from nnstudy.errors import UserError
 
 PARTS = ("train", "validation", "selection")

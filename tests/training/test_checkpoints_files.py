@@ -426,26 +426,39 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         write(tmp_path / "file" / "trial" / "last.safetensors", {})
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
+def test_a_file_is_whole_while_it_is_replaced_and_after_its_writer_was_killed(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "last.safetensors"
     code = (
         "import sys, torch\nfrom pathlib import Path\n"
         "from nnstudy.training.checkpoints import write\n"
         "for i in range(10**9):\n"
-        "    write(Path(sys.argv[1]), {'i': i, 'w': torch.full((100_000,), float(i))})\n"
-        "    print(i, flush=True)\n"
+        "    write(Path(sys.argv[1]), {'i': i, 'w': torch.full((10_000,), float(i))})\n"
+        "    if i == 0: print('started', flush=True)\n"
     )
     command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+    seen = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
-        written = 0
-        for line in writer.stdout:
-            written = int(line)
-            state, _ = read(path)  # while the writer goes on
-            assert torch.equal(state["w"], torch.full((100_000,), float(state["i"])))
-            if written >= 20:
-                break
-        writer.kill()
-    state, _ = read(path)
-    assert state["i"] >= written
-    assert torch.equal(state["w"], torch.full((100_000,), float(state["i"])))
+        assert writer.stdout.readline() == b"started\n"
+        for reading in range(401):
+            if reading == 400:
+                writer.kill()
+                writer.wait()
+            state, _ = read(path)
+            assert torch.equal(state["w"], torch.full((10_000,), float(state["i"])))
+            seen.append(state["i"])
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 10, "the file was not replaced while it was read"
+
+
+def test_what_is_read_is_independent_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write(path, {"x": torch.ones(100), "y": torch.ones(100)})
+    first, _ = read(path)
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    first["x"] += 1
+    assert torch.equal(first["x"], torch.full((100,), 2.0))
+    assert torch.equal(first["y"], torch.ones(100))

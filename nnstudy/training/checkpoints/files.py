@@ -123,13 +123,13 @@ class _Opened(NamedTuple):
 def _opened(path: Path) -> Iterator[_Opened]:
     """Opens a checkpoint and turns whatever is wrong with it into a CheckpointError."""
     try:
-        # Copied out of the mapped file, which another worker may be about to replace.
-        with safe_open(path, framework="pt") as file:
+        # The other backend opens the path twice, between which a worker may replace the file.
+        with safe_open(path, framework="pt", backend="mmap") as file:
             entries = file.metadata() or {}
             yield _Opened(
                 _tree(entries),
                 {name: text for name, text in entries.items() if not name.startswith(_OWN)},
-                lambda name: file.get_tensor(name).clone(),
+                file.get_tensor,
             )
     except CheckpointError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error

@@ -99,7 +99,7 @@ class Training:
         self.recipe = recipe
         self.device = resolve_device(str(device))
         self.network: nn.Module = recipe.network.to(self.device)
-        self.loss: Loss = recipe.loss or _default_loss(data.task)
+        self.loss: Loss = recipe.loss or default_loss(data.task)
         if isinstance(self.loss, nn.Module):
             self.loss.to(self.device)
         self._train_part = data.train.to(self.device)
@@ -418,5 +418,6 @@ class Training:
                 method(self, *args)
 
 
-def _default_loss(task: str) -> Loss:
+def default_loss(task: str) -> Loss:
+    """Returns the loss of a recipe that names none, for a kind of data."""
     return F.cross_entropy if task == "classification" else losses.mean_squared_error

@@ -124,7 +124,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
     """Opens a checkpoint and turns whatever is wrong with it into a CheckpointError."""
     try:
         # The other backend opens the path twice, between which a worker may replace the file.
-        with safe_open(path, framework="pt", backend="mmap") as file:
+        with safe_open(path, framework="pt", backend="pread") as file:
             entries = file.metadata() or {}
             yield _Opened(
                 _tree(entries),

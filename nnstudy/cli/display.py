@@ -1,0 +1,183 @@
+"""What a launch shows while it runs: lines, JSON, nothing, or a live table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import click
+
+from nnstudy.cli import words
+from nnstudy.cli.progress import Progress
+from nnstudy.search.events import Event
+
+ENDING = "ending after the current epoch; press Ctrl-C again to end now"
+
+
+def choose_display(*, quiet: bool, as_json: bool) -> Display:
+    """Returns the display that fits the options and the terminal."""
+    if as_json:
+        return JsonLines()
+    if quiet:
+        return Display()
+    if sys.stdout.isatty():
+        from nnstudy.cli.live import LiveTable
+
+        return LiveTable()
+    return Lines()
+
+
+class Display:
+    """Shows nothing but the result in one line; the base of all displays.
+
+    Attributes:
+        progress: What is known of the launch.
+    """
+
+    def __init__(self) -> None:
+        self.progress = Progress()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the display."""
+
+    def hear(self, event: Event) -> None:
+        """Shows an event."""
+        started = self.progress.running.get(event.values.get("trial", -1))
+        self.progress.hear(event)
+        self.show(event, dict(started.params) if started else {})
+
+    def show(self, event: Event, params: dict[str, Any]) -> None:
+        """Shows an event that progress has taken note of.
+
+        Args:
+            event: The event.
+            params: Parameters of the trial it is about, where they are known.
+        """
+
+    def announce_ending(self) -> None:
+        """Says that Ctrl-C was heard; called from a signal handler."""
+        # Streams of Python may be in use just now, and must not be entered twice.
+        os.write(2, f"\n{ENDING}\n".encode())
+
+    def result(self, lines: list[str], fields: dict[str, Any]) -> None:
+        """Shows what came of the launch.
+
+        Args:
+            lines: In words; the first one is enough for those in a hurry.
+            fields: The same for machines.
+        """
+        click.echo(lines[0])
+
+
+class Lines(Display):
+    """One line for each finished trial; warnings go to standard error."""
+
+    def show(self, event: Event, params: dict[str, Any]) -> None:
+        """Prints a line for what is worth one."""
+        text = describe(event, self.progress, params)
+        if text is not None:
+            click.echo(text, err=event.kind in ("warning", "output"))
+
+    def result(self, lines: list[str], fields: dict[str, Any]) -> None:
+        """Prints all lines."""
+        click.echo("\n".join(["", *lines]))
+
+
+class JsonLines(Display):
+    """Each event as a line of JSON; nothing else reaches standard output."""
+
+    def __enter__(self) -> Self:
+        self._stack = contextlib.ExitStack()
+        self._write = self._stack.enter_context(_only_writer())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Gives standard output back."""
+        self._stack.close()
+
+    def show(self, event: Event, params: dict[str, Any]) -> None:
+        """Prints the event."""
+        self._write(event.to_json())
+
+    def result(self, lines: list[str], fields: dict[str, Any]) -> None:
+        """Prints the result as an event of its own."""
+        self._write(json.dumps({"event": "result", **fields}, default=str))
+
+
+@contextlib.contextmanager
+def _only_writer() -> Iterator[Callable[[str], None]]:
+    """Sends what anybody else prints, a recipe for one, to standard error."""
+    output = sys.stdout
+
+    def write(line: str) -> None:
+        output.write(line + "\n")
+        output.flush()
+
+    with contextlib.redirect_stdout(sys.stderr):
+        yield write
+
+
+def describe(event: Event, progress: Progress, params: dict[str, Any]) -> str | None:
+    """Returns an event in a line; None where it is worth none."""
+    values = event.values
+    match event.kind:
+        case "cost":
+            return _cost(values)
+        case "stage":
+            return _stage(values)
+        case "end":
+            return _end(values, progress.metric, params)
+        case "message" | "output":
+            return str(values["text"])
+        case "warning":
+            return f"Warning: {values['text']}"
+    return None
+
+
+def _cost(values: dict[str, Any]) -> str:
+    seconds = values["seconds"]
+    about = f", about {words.duration(seconds)}" if seconds is not None else ""
+    workers = values["workers"]
+    return (
+        f"{values['study']}: {values['trials']} trials, {values['epochs']:g} epochs at most{about}"
+        f" with {workers} worker{'s' if workers > 1 else ''}\n"
+        f"  storage: {values['storage']}\n"
+        f"  MLflow:  {values['tracking']}"
+    )
+
+
+def _stage(values: dict[str, Any]) -> str:
+    done = f", {values['finished']} finished before" if values["finished"] else ""
+    return (
+        f"stage {values['stage']}: {values['trials']} trials of up to {values['epochs']:g} epochs,"
+        f" {values['direction']} {values['metric']}{done}"
+    )
+
+
+def _end(values: dict[str, Any], metric: str, params: dict[str, Any]) -> str:
+    text = f"trial {values['trial']} {values['state']}"
+    if values["state"] == "complete":
+        text += f": {metric} {words.score(values['value'])} at epoch {values['best_epoch']:g}"
+    else:
+        text += f": {values['reason']}"
+    if params:
+        text += f" ({words.parameters(params)})"
+    return f"{text}, {words.duration(values['seconds'])}"

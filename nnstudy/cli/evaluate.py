@@ -1,0 +1,105 @@
+"""``nnstudy evaluate``: measures a finished trial on a part of the data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nnstudy.cli import words
+from nnstudy.cli.options import complete_study, json_option, storage_option, tracking_options
+
+if TYPE_CHECKING:
+    from nnstudy.search.evaluation import Evaluation
+
+
+@click.command(
+    short_help="Measure a finished trial again, on a part of the data.",
+    epilog="""
+\b
+Examples:
+  nnstudy evaluate digits
+  nnstudy evaluate digits --trial 12 --part test
+""",
+)
+@click.argument("name", shell_complete=complete_study)
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Default: the best one.")
+@click.option("--stage", metavar="STAGE", help="Default: the last one that has such a trial.")
+@click.option(
+    "--part",
+    type=click.Choice(["validation", "selection", "test"]),
+    default="validation",
+    show_default=True,
+    help="What to measure on.",
+)
+@storage_option
+@tracking_options
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the checkpoints are, if they have been moved.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="NNSTUDY_DATA_DIR",
+    show_envvar=True,
+    help="Where data files are. Default: data",
+)
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
+@json_option
+def evaluate(
+    name: str,
+    *,
+    trial: int | None,
+    stage: str | None,
+    part: Any,
+    storage: str | None,
+    tracking_uri: str | None,
+    artifacts: str | None,
+    checkpoints: Path | None,
+    data_dir: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure a finished trial of the study NAME again, with its best weights.
+
+    Runs the study file to rebuild the network. Each look at the test part is recorded with the
+    study, and nnstudy status tells how many there were: choosing by the test part spoils it.
+    """
+    from dataclasses import asdict, replace
+
+    from nnstudy.search.evaluation import evaluate_trial
+    from nnstudy.search.settings import Settings
+    from nnstudy.search.storage import open_storage, storage_url
+
+    settings = Settings(device=device)
+    done = evaluate_trial(
+        open_storage(storage_url(storage), create=False),
+        name,
+        stage=stage,
+        number=trial,
+        part=part,
+        settings=replace(settings, checkpoints=checkpoints) if checkpoints else settings,
+        tracking_uri=tracking_uri,
+        artifacts=artifacts,
+        data_directory=data_dir,
+        warn=lambda text: click.echo(f"Warning: {text}", err=True),
+    )
+    click.echo(json.dumps(asdict(done)) if as_json else _described(done))
+
+
+def _described(done: Evaluation) -> str:
+    epoch = f" at epoch {done.epoch:g}" if done.epoch is not None else ""
+    width = max(map(len, done.scores))
+    lines = [
+        f"{done.study}/{done.stage}, trial {done.trial}{epoch}, on {done.examples} {done.part}"
+        " examples:",
+        *(f"  {name:<{width}}  {words.score(value)}" for name, value in done.scores.items()),
+    ]
+    if done.part == "test":
+        looks = "first look" if done.test_looks == 1 else f"look number {done.test_looks}"
+        lines.append(f"this was the {looks} at the test part; it is recorded with the study")
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""Numbers, durations and tables as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in two units at most: ``0.4 s``, ``37 s``, ``5 min 20 s``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours / 24:.1f} days"
+
+
+def score(value: float | None) -> str:
+    """Returns a score with four digits that count."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value) or abs(value) >= 1e5 or 0 < abs(value) < 1e-3:
+        return f"{value:.4g}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.6g}"
+
+
+def parameters(params: Mapping[str, Any], most: int | None = None) -> str:
+    """Returns ``lr=0.05, units=64``, of the first few if there are more than ``most``."""
+    shown = [f"{name}={parameter(value)}" for name, value in list(params.items())[:most]]
+    return ", ".join(shown + ["..."] * (most is not None and len(params) > most))
+
+
+def parameter(value: Any) -> str:
+    """Returns a parameter's value, a fraction with four digits that count."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Returns ``3 complete, 1 pruned``, without what there is none of."""
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows as aligned columns; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -8,7 +8,9 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """Returns a time in two units at most: ``0.4 s``, ``37 s``, ``5 min 20 s``, ``2 h 5 min``."""
+    """Returns a time in two units at most: ``40 ms``, ``3.7 s``, ``5 min 20 s``, ``2 h 5 min``."""
+    if seconds < 0.95:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 100:

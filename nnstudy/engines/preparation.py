@@ -23,7 +23,13 @@ from nnstudy.search.plan import Plan
 from nnstudy.search.pruners import PrunerSpec, describe_pruner
 from nnstudy.search.samplers import SamplerSpec, describe_sampler
 from nnstudy.search.space import Space, probe
-from nnstudy.search.storage import masked, open_storage, same_database, storage_url
+from nnstudy.search.storage import (
+    NothingStored,
+    masked,
+    open_storage,
+    same_database,
+    storage_url,
+)
 from nnstudy.search.stored import load_stage, refuse_differences, search_parts, validations
 from nnstudy.study import Stage, Study
 from nnstudy.study.loading import LoadedStudy
@@ -71,8 +77,7 @@ class Preparation:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.storage_url = storage_url(options.storage)
         self._refuse_one_database()
-        self.storage: RDBStorage = open_storage(self.storage_url)
-        self.tracker = Tracker(options.tracking_uri, options.artifacts)
+        stored = self._open_stored()
         self.data: Data = load(
             self.study.data,
             self.study.split,
@@ -82,8 +87,12 @@ class Preparation:
         )
         self.space = self._probe()
         self.sources: Sources | None = collect_sources(loaded) if loaded else None
-        self.plans = [self._plan(i, stage) for i, stage in enumerate(self.study.stages)]
-        self._announce_cost(self._rehearse())
+        self.plans = [self._plan(i, stage, stored) for i, stage in enumerate(self.study.stages)]
+        epoch_seconds = self._rehearse()
+        # Only now, so that a study that cannot be launched leaves nothing behind.
+        self.tracker = Tracker(options.tracking_uri, options.artifacts)
+        self.storage: RDBStorage = stored or open_storage(self.storage_url)
+        self._announce_cost(epoch_seconds)
 
     def _refuse_generator(self) -> None:
         if inspect.isgeneratorfunction(self.study.recipe):
@@ -115,6 +124,13 @@ class Preparation:
                 " or another Postgres database"
             )
 
+    def _open_stored(self) -> RDBStorage | None:
+        """Opens the storage where there is one; makes none yet."""
+        try:
+            return open_storage(self.storage_url, create=False)
+        except NothingStored:
+            return None
+
     def _probe(self) -> Space:
         def ask(trial: optuna.Trial) -> object:
             return self.study.recipe(trial, self.data)
@@ -126,7 +142,7 @@ class Preparation:
             space = probe(ask, starts=self.study.start_points)
         return space
 
-    def _plan(self, position: int, stage: Stage) -> Plan:
+    def _plan(self, position: int, stage: Stage, storage: RDBStorage | None) -> Plan:
         """Returns the plan of a stage, as stored where it is stored."""
         study, options = self.study, self.options
         metric, direction = study.objective(self.data.task)
@@ -152,7 +168,7 @@ class Preparation:
             deterministic=options.deterministic,
             precision=options.precision,
         )
-        found = load_stage(self.storage, plan.name)
+        found = load_stage(storage, plan.name) if storage else None
         if found is not None and (found.user_attrs or found.get_trials(deepcopy=False)):
             plan = self._merge(Plan.of(found), plan)
         points = plan.sampler.get("options", {}).get("points")

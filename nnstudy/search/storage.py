@@ -28,6 +28,10 @@ _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})
 _MLFLOW_TABLES = frozenset({"experiments", "runs"})
 
 
+class NothingStored(UserError):
+    """No study is stored in a database, or there is none."""
+
+
 def storage_url(url: str | None = None) -> str:
     """Returns ``url``, or the environment's NNSTUDY_STORAGE, or the default."""
     return url or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
@@ -43,9 +47,11 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     Args:
         url: A SQLAlchemy URL. ``postgresql://`` means the driver psycopg 3. The directory
             of a SQLite file is made if need be.
-        create: Whether what is missing is made. If not, nothing is.
+        create: Whether what is missing is made.
 
     Raises:
+        NothingStored: There is no such database, or no study was ever stored in it, and it is
+            not to be made.
         UserError: The URL is malformed, its driver is missing, the database cannot be
             reached or written, or belongs to another program or another version of Optuna.
     """
@@ -124,8 +130,8 @@ def _address(url: str) -> URL:
     return address
 
 
-def _nothing_stored(url: str) -> UserError:
-    return UserError(
+def _nothing_stored(url: str) -> NothingStored:
+    return NothingStored(
         f"No study is stored at {masked(url)}. Launch one first, or give the database with"
         f" --storage or {STORAGE_VARIABLE}"
     )

@@ -124,7 +124,7 @@ def measure(case: str, directory: Path) -> list[dict[str, float]]:
     torch.set_num_threads(1)
     _, epochs, trials = CASES[case]
     prepared = Preparation(make_study(case), None, options(directory), ignore)
-    plan, optuna_study = store_stage(prepared, prepared.plans[0])
+    plan, _ = store_stage(prepared, prepared.plans[0])
     work = open_work(
         prepared.study,
         plan,

@@ -52,7 +52,7 @@ _HOMES = {
     "schedules": "nnstudy.training",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the names are known above)
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -107,9 +107,7 @@ _OPTIONS = [
     _training(
         "--precision",
         type=click.Choice(["float32", "mixed"]),
-        default="float32",
-        show_default=True,
-        help="mixed needs CUDA.",
+        help="Numbers to compute with; mixed needs CUDA. Default: float32",
     ),
     _training("--deterministic", is_flag=True, help="Only algorithms that repeat exactly."),
     _training(

@@ -93,7 +93,7 @@ def launch(
     interruption = interruption or Interruption()
     stages = [store_stage(prepared, plan) for plan in prepared.plans]
     for plan, optuna_study in stages:
-        if not _run_stage(prepared, plan, optuna_study, interruption):
+        if interruption.requested or not _run_stage(prepared, plan, optuna_study, interruption):
             break
     return _result(prepared, stages)
 
@@ -124,6 +124,7 @@ def _run_stage(
             },
         )
     )
+    run = open_stage_run(prepared.tracker, plan)
     if finished() < plan.trials:
         run_workers(
             _orders(prepared, plan),
@@ -135,7 +136,6 @@ def _run_stage(
             is_done=lambda: finished() >= plan.trials,
         )
     done = finished() >= plan.trials
-    run = open_stage_run(prepared.tracker, plan)
     run.set_note(stage_story(plan, optuna_study))
     if done:
         run.finish()

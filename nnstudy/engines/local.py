@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -22,11 +23,12 @@ from nnstudy.engines.orders import Orders
 from nnstudy.engines.work import work_on
 from nnstudy.errors import UserError
 from nnstudy.search.events import Emit, Event
-from nnstudy.search.interruption import Interruption
+from nnstudy.search.interruption import SIGNALS, Interruption
 from nnstudy.study import Study
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 10.0
+_LAST_WORDS_SECONDS = 2.0
 _MOST_DEATHS = 10
 
 
@@ -84,7 +86,7 @@ class Pool:
     is_done: Callable[[], bool]
     _events: queue.Queue[Event] = field(default_factory=queue.Queue)
     _processes: dict[int, subprocess.Popen[str]] = field(default_factory=dict)
-    _readers: list[threading.Thread] = field(default_factory=list)
+    _readers: dict[int, list[threading.Thread]] = field(default_factory=dict)
     _deaths: int = 0
     _error: Event | None = None
 
@@ -103,33 +105,41 @@ class Pool:
         except BaseException:
             self._end_now()
             raise
-        for reader in self._readers:
-            reader.join()
-        self._pass_events_on(wait=False)
         self._raise_error()
 
     def _start(self, index: int) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nnstudy.engines.worker_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._environment(index),
-            start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on
-        )
+        with _signals_wait():  # which the worker inherits, until it can hear them
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "nnstudy.engines.worker_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",  # whatever a library prints
+                env=self._environment(index),
+                start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on
+            )
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(self.orders.to_json() + "\n")
-        process.stdin.close()
         self._processes[index] = process
-        self._read(process.stdout, _parse)
-        self._read(process.stderr, lambda line: Event("output", {"text": line}))
+        self._readers[index] = [
+            self._read(process.stdout, _parse),
+            self._read(process.stderr, lambda line: Event("output", {"text": line})),
+        ]
+        with contextlib.suppress(BrokenPipeError):  # it has died, which is seen to later
+            process.stdin.write(self.orders.to_json() + "\n")
+            process.stdin.close()
 
     def _environment(self, index: int) -> dict[str, str]:
         threads = str(self.orders.settings.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            # What can be imported here can be imported there, also from a notebook's folder.
+            "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
+        }
         if self.orders.settings.device in ("auto", "cuda") and torch.cuda.is_available():
             devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
             if devices == [""]:
@@ -137,7 +147,7 @@ class Pool:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
         return environment
 
-    def _read(self, stream: IO[str], parse: Callable[[str], Event]) -> None:
+    def _read(self, stream: IO[str], parse: Callable[[str], Event]) -> threading.Thread:
         def read() -> None:
             with stream:
                 for line in stream:
@@ -145,7 +155,7 @@ class Pool:
 
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
-        self._readers.append(thread)
+        return thread
 
     def _pass_events_on(self, *, wait: bool = True) -> None:
         with contextlib.suppress(queue.Empty):
@@ -163,11 +173,13 @@ class Pool:
             if code is None:
                 continue
             del self._processes[index]
-            ending = self.interruption.requested or self._error
-            if code >= 0 or ending or self.is_done():
+            for reader in self._readers.pop(index):
+                reader.join(_LAST_WORDS_SECONDS)  # a process of the worker's own may go on
+            self._pass_events_on(wait=False)
+            if code == 0 or self.interruption.requested or self._error or self.is_done():
                 continue
             self._deaths += 1
-            name = signal.Signals(-code).name
+            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             if self._deaths > _MOST_DEATHS:
                 raise UserError(
                     f"workers have died {self._deaths} times, last by {name}; is there enough"
@@ -183,14 +195,16 @@ class Pool:
 
     def _end_now(self) -> None:
         """Ends the workers at once, with time for a last word."""
-        for _ in range(2):
-            self._signal(signal.SIGINT)
+        # Twice is at once; two signals of one kind could arrive as one.
+        self._signal(signal.SIGINT)
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         for process in self._processes.values():
-            try:
-                process.wait(_PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        self._signal(signal.SIGKILL)
+        for process in self._processes.values():
+            process.wait()
 
     def _raise_error(self) -> None:
         if self._error is None:
@@ -199,6 +213,15 @@ class Pool:
         if values["exit_code"] == 2:
             raise UserError(values["text"])
         raise RuntimeError(f"a worker failed:\n{values['traceback']}")
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _parse(line: str) -> Event:

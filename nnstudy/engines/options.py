@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nnstudy.data import Subset
 from nnstudy.search.settings import Settings
 from nnstudy.training.devices import Precision
+
+_REMEMBERED = (
+    "epochs",
+    "seed",
+    "subset",
+    "selection",
+    "validate_every",
+    "precision",
+    "deterministic",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class LaunchOptions:
         subset: What of the data to take.
         selection: Share of the held-out examples that is kept for ensembles.
         validate_every: Training examples between two validations.
-        precision: ``float32`` or ``mixed``.
+        precision: ``float32`` (the default) or ``mixed``.
         deterministic: Only deterministic algorithms.
         rehearse: Whether to try the recipe first.
         settings: Device, checkpoints and their rules.
@@ -57,7 +67,30 @@ class LaunchOptions:
     subset: Subset = field(default_factory=Subset)
     selection: float | None = None
     validate_every: int | None = None
-    precision: Precision = "float32"
+    precision: Precision | None = None
     deterministic: bool = False
     rehearse: bool = True
     settings: Settings = field(default_factory=Settings)
+
+    def to_remember(self) -> dict[str, Any]:
+        """Returns the options that make the search what it is, JSON-ready.
+
+        They are stored with the study, so that a later launch need not repeat them.
+        """
+        given = {name: getattr(self, name) for name in _REMEMBERED if self._is_given(name)}
+        if "subset" in given:
+            given["subset"] = asdict(self.subset)
+        return given
+
+    def with_remembered(self, stored: Mapping[str, Any]) -> LaunchOptions:
+        """Returns the options with those of an earlier launch that are not given now."""
+        fields = {name: value for name, value in stored.items() if not self._is_given(name)}
+        if "subset" in fields:
+            classes = fields["subset"]["classes"]
+            fields["subset"] = Subset(
+                **{**fields["subset"], "classes": tuple(classes) if classes else None}
+            )
+        return replace(self, **fields)
+
+    def _is_given(self, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(LaunchOptions(), name))

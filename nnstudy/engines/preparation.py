@@ -30,7 +30,13 @@ from nnstudy.search.storage import (
     same_database,
     storage_url,
 )
-from nnstudy.search.stored import load_stage, refuse_differences, search_parts, validations
+from nnstudy.search.stored import (
+    load_stage,
+    refuse_differences,
+    search_parts,
+    stored_stages,
+    validations,
+)
 from nnstudy.study import Stage, Study
 from nnstudy.study.loading import LoadedStudy
 from nnstudy.study.locality import is_local
@@ -67,17 +73,19 @@ class Preparation:
     def __init__(
         self, study: Study, loaded: LoadedStudy | None, options: LaunchOptions, emit: Emit
     ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.storage_url = storage_url(options.storage)
+        stored = self._open_stored()
+        options = _with_remembered(options, study, stored)
         self.study = _with_overrides(study, options)
         self.loaded = loaded
         self.options = options
         self.emit = emit
+        self._refuse_numbers()
         self.workers = options.workers or _default_workers(options.settings.device)
         self._refuse_generator()
         self._refuse_unpicklable()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.storage_url = storage_url(options.storage)
         self._refuse_one_database()
-        stored = self._open_stored()
         self.data: Data = load(
             self.study.data,
             self.study.split,
@@ -93,6 +101,12 @@ class Preparation:
         self.tracker = Tracker(options.tracking_uri, options.artifacts)
         self.storage: RDBStorage = stored or open_storage(self.storage_url)
         self._announce_cost(epoch_seconds)
+
+    def _refuse_numbers(self) -> None:
+        if self.options.workers is not None and self.options.workers < 1:
+            raise UserError(f"there must be at least one worker, got {self.options.workers}")
+        if self.study.seed < 0:
+            raise UserError(f"the seed must not be negative, got {self.study.seed}")
 
     def _refuse_generator(self) -> None:
         if inspect.isgeneratorfunction(self.study.recipe):
@@ -166,7 +180,8 @@ class Preparation:
             space=self.space.to_dict(),
             sources=self.sources.per_file if self.sources else {},
             deterministic=options.deterministic,
-            precision=options.precision,
+            precision=options.precision or "float32",
+            options=options.to_remember(),
         )
         found = load_stage(storage, plan.name) if storage else None
         if found is not None and (found.user_attrs or found.get_trials(deepcopy=False)):
@@ -223,13 +238,14 @@ class Preparation:
         return file == self.loaded.path or is_local(file, self.loaded.roots)
 
     def _announce_cost(self, epoch_seconds: float | None) -> None:
-        epochs = sum(plan.trials * plan.epochs for plan in self.plans)
+        remaining = [max(0, plan.trials - self._finished(plan)) for plan in self.plans]
+        epochs = sum(n * plan.epochs for n, plan in zip(remaining, self.plans, strict=True))
         self.emit(
             Event(
                 "cost",
                 {
                     "study": self.study.name,
-                    "trials": sum(plan.trials for plan in self.plans),
+                    "trials": sum(remaining),
                     "epochs": epochs,
                     "epoch_seconds": epoch_seconds,
                     "seconds": epochs * epoch_seconds / self.workers if epoch_seconds else None,
@@ -240,6 +256,11 @@ class Preparation:
             )
         )
 
+    def _finished(self, plan: Plan) -> int:
+        found = load_stage(self.storage, plan.name)
+        trials = found.get_trials(deepcopy=False) if found else []
+        return sum(trial.state.is_finished() for trial in trials)
+
     def _say(self, text: str) -> None:
         self.emit(Event("message", {"text": text}))
 
@@ -247,11 +268,19 @@ class Preparation:
         self.emit(Event("warning", {"text": text}))
 
 
+def _with_remembered(
+    options: LaunchOptions, study: Study, storage: RDBStorage | None
+) -> LaunchOptions:
+    """Completes the options by those the study was launched with first."""
+    found = stored_stages(storage, options.name or study.name) if storage else []
+    return options.with_remembered(found[0].plan.options) if found else options
+
+
 def _with_overrides(study: Study, options: LaunchOptions) -> Study:
     stages = [
         replace(
             stage,
-            epochs=options.epochs or stage.epochs,
+            epochs=stage.epochs if options.epochs is None else options.epochs,
             sampler=options.sampler or stage.sampler,
             sampler_options=_override(
                 stage.sampler_options, options.sampler_options, renamed=options.sampler is not None
@@ -272,7 +301,9 @@ def _with_overrides(study: Study, options: LaunchOptions) -> Study:
         stages=stages,
         split=split,
         seed=study.seed if options.seed is None else options.seed,
-        validate_every=options.validate_every or study.validate_every,
+        validate_every=(
+            study.validate_every if options.validate_every is None else options.validate_every
+        ),
     )
     return study.with_trials(options.trials) if options.trials is not None else study
 

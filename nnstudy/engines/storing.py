@@ -14,7 +14,7 @@ from nnstudy.search import requests
 from nnstudy.search.locks import study_lock
 from nnstudy.search.plan import Plan
 from nnstudy.search.stored import load_stage
-from nnstudy.search.tracked import open_stage_run
+from nnstudy.search.tracked import open_stage_run, track_data
 from nnstudy.study.sources import Sources
 from nnstudy.tracking import StageRun
 
@@ -54,9 +54,7 @@ def _track(prepared: Preparation, plan: Plan) -> Plan:
     run = open_stage_run(tracker, plan, note=f"Stage **{plan.stage}** of study **{plan.study}**.")
     if prepared.sources:
         _keep_sources(prepared.sources, run)
-    tracker.log_dataset(
-        run.run_id, data.name, data.digest, data.describe(), {"type": "local", "name": data.name}
-    )
+    track_data(tracker, run.run_id, data)
     names, logarithms = list(prepared.space.parameters), set(prepared.space.log_scaled)
     tracker.saved_view(
         plan.experiment_id,

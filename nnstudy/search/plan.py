@@ -45,6 +45,7 @@ class Plan:
         run_id: MLflow run of the stage.
         deterministic: Whether only deterministic algorithms are used.
         precision: ``float32`` or ``mixed``.
+        options: Options of the first launch that later ones need not repeat.
         uid: Tells this stored stage from an earlier one of the same name whose database
             was thrown away while its runs and checkpoints were not.
     """
@@ -70,6 +71,7 @@ class Plan:
     run_id: str = ""
     deterministic: bool = False
     precision: Precision = "float32"
+    options: dict[str, Any] = field(default_factory=dict)
     uid: str = field(default_factory=lambda: secrets.token_hex(3))
     version: int = PLAN_VERSION
 

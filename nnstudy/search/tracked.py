@@ -11,7 +11,9 @@ import optuna
 import torch
 from optuna.distributions import distribution_to_json
 
+from nnstudy.data import Data
 from nnstudy.tracking import StageRun, Tracker, TrialRun, environment
+from nnstudy.training import Record
 
 if TYPE_CHECKING:
     from nnstudy.search.plan import Plan
@@ -22,7 +24,7 @@ def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
     """Returns the MLflow run of a trial, with what is known of it at its start."""
     plan = work.plan
     started = trial.datetime_start
-    return work.tracker.trial_run(
+    run = work.tracker.trial_run(
         plan.experiment_id,
         plan.run_id,
         number=trial.number,
@@ -47,6 +49,14 @@ def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
         },
         started_ms=round(started.timestamp() * 1000) if started else None,
     )
+    track_data(work.tracker, run.run_id, work.data)
+    return run
+
+
+def track_data(tracker: Tracker, run_id: str, data: Data) -> None:
+    """Records the data as the input of a run."""
+    facts = data.describe()
+    tracker.log_dataset(run_id, data.name, data.digest, facts, {"type": "local", "name": data.name})
 
 
 def with_logarithms(params: Mapping[str, Any], distributions: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,3 +92,31 @@ def open_stage_run(tracker: Tracker, plan: Plan, *, note: str = "") -> StageRun:
         },
         note=note,
     )
+
+
+def curves(record: Record) -> dict[str, float]:
+    """Returns what a trial's run is told of a validation."""
+    return {
+        **record.values,
+        "epoch": record.epoch,
+        "examples_seen": float(record.examples_seen),
+        "seconds": record.seconds,
+    }
+
+
+def best_curves(best: Record | None, metric: str) -> dict[str, float]:
+    """Returns what is told once of the best validation: its scores, and when it was."""
+    if best is None:
+        return {}
+    chosen = {
+        name: value
+        for name, value in best.values.items()
+        if name == metric or name.split("/")[-1] == "valid"
+    }
+    return {**chosen, "epoch": best.epoch}
+
+
+def last_step(tracker: Tracker, run_id: str) -> int:
+    """Returns the last validation that a trial's run was told of, 0 if there is none."""
+    told = tracker.client.get_metric_history(run_id, "epoch")
+    return max((int(point.step) for point in told), default=0)

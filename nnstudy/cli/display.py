@@ -155,10 +155,10 @@ def describe(event: Event, progress: Progress, params: dict[str, Any]) -> str | 
 def _cost(values: dict[str, Any]) -> str:
     seconds = values["seconds"]
     about = f", about {words.duration(seconds)}" if seconds is not None else ""
-    workers = values["workers"]
+    workers = f"{values['workers']} worker{'s' if values['workers'] > 1 else ''}"
+    cost = f"{values['trials']} trials, {values['epochs']:g} epochs at most{about} with {workers}"
     return (
-        f"{values['study']}: {values['trials']} trials, {values['epochs']:g} epochs at most{about}"
-        f" with {workers} worker{'s' if workers > 1 else ''}\n"
+        f"{values['study']}: {cost if values['trials'] else 'all trials are finished'}\n"
         f"  storage: {values['storage']}\n"
         f"  MLflow:  {values['tracking']}"
     )

@@ -15,6 +15,7 @@ from torch import nn
 
 from nnstudy.data import Data, Part
 from nnstudy.errors import UserError
+from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.keeping import fetch_checkpoint, trial_directory
 from nnstudy.search.locks import study_lock
 from nnstudy.search.opening import load_planned_data
@@ -22,7 +23,6 @@ from nnstudy.search.plan import Plan
 from nnstudy.search.results import best_trial
 from nnstudy.search.settings import Settings
 from nnstudy.search.stored import StoredStage, require_stages
-from nnstudy.search.trial_life import ATTRIBUTE
 from nnstudy.study import Study
 from nnstudy.study.building import build_training
 from nnstudy.study.loading import load_study

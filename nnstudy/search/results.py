@@ -7,8 +7,8 @@ from collections import Counter
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.plan import Plan
-from nnstudy.search.trial_life import ATTRIBUTE
 
 STATES = ("complete", "pruned", "diverged", "failed")
 

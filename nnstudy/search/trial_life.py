@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import math
 import time
-import traceback
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
 import optuna
 import torch
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from nnstudy.data import Data
 from nnstudy.diagnostics import UpdateRatioMonitor
 from nnstudy.errors import UserError
 from nnstudy.search import requests
+from nnstudy.search.endings import ATTRIBUTE, Ending, complete, diverged, failed, pruned
 from nnstudy.search.events import Emit, Event
 from nnstudy.search.heartbeat import heartbeat
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.keeping import Uploads, free_disk, trial_directory
 from nnstudy.search.leases import Lease
 from nnstudy.search.plan import Plan
-from nnstudy.search.reporting import is_reported, last_reported
+from nnstudy.search.reporting import is_reported
 from nnstudy.search.settings import Settings
-from nnstudy.search.tracked import open_trial_run
+from nnstudy.search.tracked import best_curves, curves, last_step, open_trial_run
 from nnstudy.study import Study
 from nnstudy.study.building import build_training
 from nnstudy.tracking import Tracker
@@ -36,12 +37,8 @@ from nnstudy.training.checkpoints import CheckpointError, Keeper, read
 from nnstudy.training.own_loop import OwnTraining
 from nnstudy.training.seeds import seed_everything
 
-_LOG = logging.getLogger(__name__)
 _SYNC_SECONDS = 1.0
 _SHOW_SECONDS = 0.2
-ATTRIBUTE = "nnstudy"
-
-Status = Literal["FINISHED", "KILLED", "FAILED"]
 
 
 @dataclass(frozen=True)
@@ -71,31 +68,28 @@ class StageWork:
     interruption: Interruption
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a trial ended.
-
-    Attributes:
-        state: Optuna's state.
-        status: MLflow's status.
-        reason: Why, in words.
-        label: One word for tables: complete, pruned, diverged or failed.
-        traceback: Of a failed trial.
-    """
-
-    state: TrialState
-    status: Status
-    reason: str
-    label: str
-    traceback: str = ""
-
-
 class Interrupted(Exception):
     """The trial was left running, to be continued later."""
 
 
 class LeaseLost(Exception):
     """Another worker has the trial now; whatever is done here is in vain."""
+
+
+class TrackingAway(UserError):
+    """The trial's run in MLflow could not be opened."""
+
+
+# What ends the work on a trial and is not the trial's fault: it stays as its last checkpoint
+# has it, for anybody to go on with.
+_NOT_ITS_FAULT = (
+    Interrupted,
+    LeaseLost,
+    CheckpointError,
+    TrackingAway,
+    StorageInternalError,
+    SQLAlchemyError,
+)
 
 
 class TrialLife:
@@ -117,6 +111,8 @@ class TrialLife:
         self.best: Record | None = None
         self.uploads: Uploads | None = None
         self._monitor: UpdateRatioMonitor | None = None
+        self._study_stopped = False
+        self._tracked = 0
         self._reported = max(
             trial.study._storage.get_trial(trial._trial_id).intermediate_values, default=0
         )
@@ -132,26 +128,35 @@ class TrialLife:
 
         Raises:
             Interrupted: The trial was left running, with all saved, as was asked for.
+            UserError: The database, MLflow or the disk failed; the trial was left running.
         """
         with heartbeat(self.lease, self._progress):
             try:
-                ending = self._train()
+                return self._tell(self._ending())
             except LeaseLost:
                 return None
-            except Diverged as divergence:
-                ending = self._diverged(divergence)
-            except optuna.TrialPruned as pruned:
-                ending = Ending(TrialState.PRUNED, "KILLED", str(pruned) or "pruned", "pruned")
-            except CheckpointError:
-                # Not the trial's fault: it stays as its last checkpoint has it.
-                self.lease.release()
-                raise
-            except (Interrupted, KeyboardInterrupt):
-                self.lease.release()
-                raise
-            except Exception as error:
-                ending = _failed(error)
-            return self._tell(ending)
+            except (StorageInternalError, SQLAlchemyError) as error:
+                raise UserError(
+                    f"the database failed while trial {self.number} ran"
+                    f" ({_first_line(error)}). The trial is as its last checkpoint has it:"
+                    " launch again to go on"
+                ) from error
+            finally:
+                # A database that is away lets the lease run out.
+                with contextlib.suppress(StorageInternalError, SQLAlchemyError):
+                    self.lease.release()
+
+    def _ending(self) -> Ending:
+        try:
+            return self._train()
+        except Diverged as divergence:
+            return self._diverged(str(divergence))
+        except optuna.TrialPruned as error:
+            return pruned(str(error) or "pruned by the recipe")
+        except _NOT_ITS_FAULT:
+            raise
+        except (Exception, SystemExit) as error:
+            return failed(error)
 
     # -- Building ---------------------------------------------------------------------------
 
@@ -161,17 +166,15 @@ class TrialLife:
             self.training = self._build()
         finally:
             # Also a recipe that raised has asked for values, which are worth a run.
-            self.run = open_trial_run(self.work, self.trial)
+            self._open_run()
         self.uploads = Uploads(self.keeper, self.run) if self.work.settings.upload else None
-        self._continue(self.training)
+        self._continue()
         self._emit_start()
         self._attach_monitor()
         for record in self.training:
             self._observe(record)
             if self._is_pruned(record):
-                return Ending(
-                    TrialState.PRUNED, "KILLED", f"pruned at epoch {record.epoch:g}", "pruned"
-                )
+                return pruned(f"pruned at epoch {record.epoch:g}")
             if time.monotonic() - self._synced >= _SYNC_SECONDS:
                 self._sync()
                 if requests.is_trial_stopped(self.work.optuna_study, self.number):
@@ -205,27 +208,53 @@ class TrialLife:
             },
         )
 
-    def _continue(self, training: Training | OwnTraining) -> None:
+    def _open_run(self) -> None:
+        try:
+            self.run = open_trial_run(self.work, self.trial)
+        except UserError as error:
+            raise TrackingAway(str(error)) from error
+
+    def _continue(self) -> None:
         """Goes on from the last checkpoint, if there is one that can be read."""
+        if self.lease.token == 1:
+            return
         if self.uploads:
             self.uploads.fetch_last()
-        path = self.keeper.last_path
-        if path is None or not path.exists():
-            return
-        if isinstance(training, OwnTraining) and not training.continuable:
-            self._say(f"trial {self.number} has a loop without a state and starts again")
-            return
-        try:
-            state, _ = read(path)
-            training.load_state_dict(state)
-        except CheckpointError as error:
-            self._say(f"trial {self.number} starts again: {error}")
+        training = self.training
+        assert training is not None
+        problem = self._load_last(training)
+        if problem:
+            self._say(f"trial {self.number} starts again: {problem}")
+            self._start_again()
             return
         for record in training.history:
             self._rate(record)
         # Delivered once more, with their first time stamps: what was written already stays
         # as it is, what was lost on the way is filled in.
         self._undelivered = list(training.history)
+
+    def _load_last(self, training: Training | OwnTraining) -> str | None:
+        """Loads the last checkpoint; returns why that cannot be done."""
+        if isinstance(training, OwnTraining) and not training.continuable:
+            return "its training loop has no state to go on from"
+        path = self.keeper.last_path
+        if path is None:
+            return "it has no checkpoint here"
+        try:
+            state, _ = read(path)
+            training.load_state_dict(state)
+        except (UserError, KeyError, ValueError, RuntimeError) as error:
+            return f"its checkpoint does not fit ({_first_line(error)})"
+        return None
+
+    def _start_again(self) -> None:
+        for path in self.keeper.paths():
+            path.unlink(missing_ok=True)
+        self.keeper = self._make_keeper()
+        self.uploads = Uploads(self.keeper, self.run) if self.work.settings.upload else None
+        self.training = self._build()
+        # What MLflow has of the first start stays: a step twice would tear its curves.
+        self._tracked = last_step(self.work.tracker, self.run.run_id)
 
     def _attach_monitor(self) -> None:
         if isinstance(self.training, Training):
@@ -243,15 +272,14 @@ class TrialLife:
         score = self._rate(record)
         assert self.training is not None
         network, average = self.training.network, self.training.average
-        if network is not None:
-            self.keeper.record(
-                record,
-                score,
-                network.state_dict,
-                average.network.state_dict if average else None,
-                self.training.state_dict if self._continuable else None,
-                average_score=record.values.get(f"{self.work.plan.metric}_average"),
-            )
+        self.keeper.record(
+            record,
+            score,
+            network.state_dict if network is not None else None,
+            average.network.state_dict if average else None,
+            self.training.state_dict if self._continuable else None,
+            average_score=record.values.get(f"{self.work.plan.metric}_average"),
+        )
         self._undelivered.append(record)
         if time.monotonic() - self._shown >= _SHOW_SECONDS:
             self._shown = time.monotonic()
@@ -278,6 +306,8 @@ class TrialLife:
         return record.values[metric]
 
     def _is_better(self, score: float, other: float) -> bool:
+        if math.isnan(other):
+            return True
         return score > other if self.work.plan.direction == "maximize" else score < other
 
     def _is_pruned(self, record: Record) -> bool:
@@ -296,7 +326,7 @@ class TrialLife:
         return math.ceil(self.work.plan.epochs)
 
     def _must_leave(self) -> bool:
-        return self.work.interruption.requested
+        return self._study_stopped or self.work.interruption.requested
 
     # -- Saving -----------------------------------------------------------------------------
 
@@ -308,8 +338,7 @@ class TrialLife:
         if self.uploads:
             self.uploads.sync()
         self._synced = time.monotonic()
-        if requests.is_study_stopped(self.work.optuna_study):
-            self.work.interruption.requested = True
+        self._study_stopped = requests.is_study_stopped(self.work.optuna_study)
 
     def _save(self) -> None:
         self._require_lease()
@@ -320,7 +349,8 @@ class TrialLife:
 
     def _deliver(self) -> None:
         for record in self._undelivered:
-            self.run.log(_curves(record), step=record.step, timestamp=record.timestamp)
+            if record.step > self._tracked:
+                self.run.log(curves(record), step=record.step, timestamp=record.timestamp)
         self._undelivered.clear()
         self.run.flush()
 
@@ -333,18 +363,20 @@ class TrialLife:
     def _complete(self, reason: str) -> Ending:
         if self.best is None:
             raise UserError("the training yielded no epoch")
-        return Ending(TrialState.COMPLETE, "FINISHED", reason, "complete")
+        if math.isnan(self._score(self.best)):
+            return self._diverged(f"{self.work.plan.metric} was NaN after each epoch")
+        return complete(reason)
 
-    def _diverged(self, divergence: Diverged) -> Ending:
-        """A diverged trial is PRUNED at the worst value, so that the sampler learns from it."""
+    def _diverged(self, reason: str) -> Ending:
+        """Reports the worst value, so that the sampler learns from it."""
         step = len(self.training.history) + 1 if self.training else 1
-        self.trial.report(math.nan, last_reported(step, self._last_step) or step)
-        return Ending(TrialState.PRUNED, "FAILED", f"diverged: {divergence}", "diverged")
+        # Optuna takes no second report at a step.
+        self.trial.report(math.nan, max(step, self._reported + 1))
+        return diverged(reason)
 
     def _tell(self, ending: Ending) -> Ending | None:
         """Everything before ``tell`` may be done twice, so a crash in between does no harm."""
-        if not self.lease.valid():
-            return None
+        self._require_lease()
         self.keeper.flush()
         self._deliver()
         value = self._score(self.best) if self.best else None
@@ -368,14 +400,12 @@ class TrialLife:
         self.run.finish(
             ending.status,
             tags={"nnstudy.state": ending.label, "nnstudy.reason": ending.reason},
-            best=_best_curves(self.best),
+            best=best_curves(self.best, self.work.plan.metric),
         )
         if ending.traceback:
             self.run.log_text(ending.traceback, "traceback.txt")
         self.trial.set_user_attr(ATTRIBUTE, facts)
-        if not self._tell_optuna(ending, value):
-            return None
-        self.lease.release()
+        self._tell_optuna(ending, value)
         self.keeper.discard_last()
         free_disk(self.work.optuna_study, self.work.plan, self.work.settings)
         self.work.emit(
@@ -393,15 +423,14 @@ class TrialLife:
         )
         return ending
 
-    def _tell_optuna(self, ending: Ending, value: float | None) -> bool:
+    def _tell_optuna(self, ending: Ending, value: float | None) -> None:
         complete = ending.state is TrialState.COMPLETE
         try:
             self.work.optuna_study.tell(
                 self.trial, value if complete else None, None if complete else ending.state
             )
         except optuna.exceptions.UpdateFinishedTrialError:
-            return False
-        return True
+            raise LeaseLost from None
 
     # -- Telling others ---------------------------------------------------------------------
 
@@ -446,25 +475,5 @@ class TrialLife:
         )
 
 
-def _curves(record: Record) -> dict[str, float]:
-    return {
-        **record.values,
-        "epoch": record.epoch,
-        "examples_seen": float(record.examples_seen),
-        "seconds": record.seconds,
-    }
-
-
-def _best_curves(best: Record | None) -> dict[str, float]:
-    if best is None:
-        return {}
-    return {
-        **{name: value for name, value in best.values.items() if name.split("/")[-1] == "valid"},
-        "epoch": best.epoch,
-    }
-
-
-def _failed(error: Exception) -> Ending:
-    own = isinstance(error, UserError)
-    reason = str(error) if own else f"{type(error).__name__}: {error}"
-    return Ending(TrialState.FAIL, "FAILED", reason, "failed", traceback.format_exc())
+def _first_line(error: BaseException) -> str:
+    return (str(error.__cause__ or error) or type(error).__name__).splitlines()[0]

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 from nnstudy.errors import UserError
 from nnstudy.search import requests
 from nnstudy.search.budget import Budget, claim, count
+from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.leases import Leases
-from nnstudy.search.trial_life import ATTRIBUTE, Interrupted, StageWork, TrialLife
+from nnstudy.search.trial_life import Interrupted, StageWork, TrialLife
 
 _HOPELESS = 3
 _WAIT_SECONDS = 0.5

@@ -71,4 +71,5 @@ def build_training(
         early_stopping=study.early_stopping,
         metric=conditions.metric,
         direction=conditions.direction,
+        seed=seed,
     )

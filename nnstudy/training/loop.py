@@ -150,7 +150,8 @@ class Training:
 
     def _next_record(self) -> Record:
         started = time.perf_counter()
-        end = self.budget.next_validation(self.position)
+        # Counted, since the state may come from between the last minibatch and its validation.
+        end = self.budget.next_validation(len(self.history) * self.budget.interval)
         if not self._in_segment:
             seed_everything(*self._seed, self.position)
             self._running.reset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -14,6 +14,7 @@ from nnstudy.training.early_stopping import EarlyStopping, Patience
 from nnstudy.training.loop import Diverged
 from nnstudy.training.recipe import OwnLoop
 from nnstudy.training.record import Record
+from nnstudy.training.seeds import seed_everything
 
 
 class OwnTraining:
@@ -25,6 +26,9 @@ class OwnTraining:
         early_stopping: When to end before; None: never.
         metric: Key of the records to watch.
         direction: ``maximize`` or ``minimize`` the metric.
+        seed: Whole numbers. Python's, NumPy's and PyTorch's generators are seeded from them and
+            the epoch before each epoch, so that a loop that is continued draws what it would
+            have drawn; None: they are left alone.
 
     Attributes:
         network: The loop's network, or None.
@@ -41,6 +45,7 @@ class OwnTraining:
         early_stopping: EarlyStopping | None,
         metric: str,
         direction: Literal["minimize", "maximize"],
+        seed: Sequence[int] | None = None,
     ) -> None:
         self.network: nn.Module | None = loop.network
         self.average = None
@@ -51,6 +56,7 @@ class OwnTraining:
         self._loop = loop.epochs
         self._metric = metric
         self._epochs = math.ceil(epochs)
+        self._seed = seed
         self._patience = Patience(early_stopping, direction) if early_stopping else None
         self.continuable = all(
             hasattr(self._loop, name) for name in ("state_dict", "load_state_dict")
@@ -61,6 +67,8 @@ class OwnTraining:
         epochs = iter(self._loop)
         while self.ended is None:
             started = time.perf_counter()
+            if self._seed is not None:
+                seed_everything(*self._seed, len(self.history))
             values = next(epochs, None)
             self.seconds += time.perf_counter() - started
             if values is None:

@@ -15,7 +15,7 @@ def seed_everything(*entropy: int) -> None:
 
     Different tuples give independent streams (``numpy.random.SeedSequence``).
     """
-    words = np.random.SeedSequence(entropy).generate_state(3)
+    words = _sequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
     torch.manual_seed(int(words[2]))
@@ -23,7 +23,12 @@ def seed_everything(*entropy: int) -> None:
 
 def derived_generator(*entropy: int) -> torch.Generator:
     """Returns a CPU generator of its own, seeded from a tuple of whole numbers."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+    return torch.Generator().manual_seed(int(_sequence(entropy).generate_state(1)[0]))
+
+
+def _sequence(entropy: tuple[int, ...]) -> np.random.SeedSequence:
+    # The length belongs to it: NumPy pads with zeros, so that (1, 2) and (1, 2, 0) would be one.
+    return np.random.SeedSequence((len(entropy), *entropy))
 
 
 def random_state() -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_new_study_runs_as_it_is(write: Write) -> None:
         recipe = study.recipe(search.ask(), data)
         assert isinstance(recipe, Recipe)
         records = list(Training(recipe, data, epochs=1))
-        assert records[0].values["accuracy/valid"] > 0.1
+        assert 0 <= records[0].values["accuracy/valid"] <= 1
 
 
 def test_first_trial_of_a_new_study_learns(write: Write) -> None:

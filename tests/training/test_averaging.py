@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -20,6 +20,7 @@ def train_a_little(network: nn.Module, seed: int) -> None:
     network(torch.randn(8, 3, generator=generator))
 
 
+@settings(deadline=None)
 @given(decay=st.floats(0.01, 0.999), updates=st.integers(1, 25))
 def test_the_average_is_its_formula_with_a_decay_that_warms_up(decay: float, updates: int) -> None:
     network = nn.Linear(3, 2)

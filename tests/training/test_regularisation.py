@@ -100,6 +100,7 @@ def test_l1_drives_useless_weights_to_zero() -> None:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(100, 5, generator=generator)
     noisy = inputs[:, 0] + 0.3 * torch.randn(100, generator=generator)
+    torch.manual_seed(0)
     network = nn.Linear(5, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
     regularisation.attach_l1(optimizer, [network.weight], strength=0.3)
@@ -109,8 +110,9 @@ def test_l1_drives_useless_weights_to_zero() -> None:
         optimizer.step()
     useful, *useless = network.weight.detach().abs()[0].tolist()
     assert useful > 0.5
-    # Around zero a weight goes to and fro by the size of one step.
-    assert max(useless) <= 0.02 * 0.3
+    # Around zero a weight goes to and fro by one step: of the penalty, and of the loss, whose
+    # gradient is at most as large there.
+    assert max(useless) <= 0.02 * 2 * 0.3
 
 
 def test_l1_leaves_parameters_without_a_gradient_and_other_parameters() -> None:

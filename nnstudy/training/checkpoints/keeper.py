@@ -118,7 +118,7 @@ class Keeper:
         self,
         record: Record,
         score: float,
-        weights: Callable[[], Mapping[str, Tensor]],
+        weights: Callable[[], Mapping[str, Tensor]] | None,
         average: Callable[[], Mapping[str, Tensor]] | None,
         state: Callable[[], Mapping[str, Any]] | None,
         *,
@@ -130,7 +130,8 @@ class Keeper:
             record: What is known after the validation.
             score: The score that the trial is judged by.
             weights: Returns the network's state dictionary. Called, and copied, only where the
-                weights are worth keeping.
+                weights are worth keeping. None for a training loop that does not show its
+                network: only its state is kept.
             average: Returns the averaged network's; None if there is no average.
             state: Returns the whole state, for going on; its weights stand under ``network``,
                 averaged ones under ``average/network``. Called when it is written, which may
@@ -141,18 +142,24 @@ class Keeper:
             CheckpointError: If it cannot be written. What was to be written stays pending.
         """
         self._state = state
-        if self._is_among_best("best", record.epoch, score):
-            self._keep("best", record, score, weights)
-        if self._spaced and record.epoch // self._spaced > self._latest("spaced") // self._spaced:
-            self._keep("spaced", record, score, weights)
-        if self._cycles and record.low_point and record.epoch > self._latest("cycle"):
-            self._keep("cycle", record, score, weights)
+        if weights is not None:
+            self._keep_weights(record, score, weights)
         if average is not None:
             judged = score if average_score is None else average_score
             if self._is_among_best("average", record.epoch, judged):
                 self._keep("average", record, judged, average)
         if self._clock() - self._last_written >= self._interval:
             self.flush()
+
+    def _keep_weights(
+        self, record: Record, score: float, weights: Callable[[], Mapping[str, Tensor]]
+    ) -> None:
+        if self._is_among_best("best", record.epoch, score):
+            self._keep("best", record, score, weights)
+        if self._spaced and record.epoch // self._spaced > self._latest("spaced") // self._spaced:
+            self._keep("spaced", record, score, weights)
+        if self._cycles and record.low_point and record.epoch > self._latest("cycle"):
+            self._keep("cycle", record, score, weights)
 
     def flush(self) -> None:
         """Writes all that is pending, and the last state.

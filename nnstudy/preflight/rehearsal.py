@@ -13,6 +13,7 @@ import optuna
 
 from nnstudy.data import Data
 from nnstudy.errors import UserError
+from nnstudy.preflight.fit import refuse_misfit
 from nnstudy.study import Study
 from nnstudy.study.blame import blame
 from nnstudy.study.building import Conditions, build_training
@@ -95,16 +96,19 @@ def _quiet_study() -> optuna.Study:
 
 def _time_epoch(recipe: Recipe, study: Study, data: Data, conditions: Conditions) -> float:
     """Trains the recipe for some minibatches and validates it; returns seconds per epoch."""
-    per_epoch = -(-len(data.train) // recipe.batch_size)
-    minibatches = min(_MINIBATCHES, per_epoch)
-    short = replace(recipe, epochs=minibatches / per_epoch)
-    training = build_training(
-        short, study, data, replace(conditions, validate_every=None), seed=(0,)
-    )
+    # The training keeps its length, on which schedules depend; only the first validation comes
+    # early.
+    early = replace(conditions, validate_every=_MINIBATCHES * recipe.batch_size)
+    training = build_training(recipe, study, data, early, seed=(0,))
     assert isinstance(training, Training)
+    refuse_misfit(training, data)
     started = time.perf_counter()
-    validated = training.seconds_of_validation
-    next(iter(training))
-    validation = training.seconds_of_validation - validated
-    stepping = time.perf_counter() - started - validation
-    return stepping / minibatches * per_epoch + validation
+    record = next(iter(training))
+    stepping = time.perf_counter() - started - training.seconds_of_validation
+    if conditions.metric not in record.values:
+        raise UserError(
+            f"the metric {conditions.metric!r} is not among the values of an epoch:"
+            f" {', '.join(sorted(record.values))}. Set Study(metric=...) to one of them"
+        )
+    per_minibatch = stepping / training.position
+    return per_minibatch * training.budget.steps.per_epoch + training.seconds_of_validation

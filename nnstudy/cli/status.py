@@ -35,14 +35,15 @@ def status(name: str | None, storage: str | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from nnstudy.report import study_status
-    from nnstudy.search.storage import masked, open_storage, storage_url
+    from nnstudy.search.storage import open_storage, storage_url
+    from nnstudy.secret_urls import mask
 
     url = storage_url(storage)
     stages = study_status(open_storage(url, create=False), name)
     if as_json:
         click.echo(json.dumps([asdict(stage) for stage in stages], indent=2))
     elif not stages:
-        click.echo(f"no study is stored at {masked(url)}")
+        click.echo(f"no study is stored at {mask(url)}")
     else:
         click.echo("\n\n".join(_described(stage) for stage in stages))
 

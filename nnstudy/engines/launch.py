@@ -19,9 +19,9 @@ from nnstudy.search.interruption import Interruption
 from nnstudy.search.leases import Leases
 from nnstudy.search.plan import Plan
 from nnstudy.search.results import best_trial, ending_of, stage_story
-from nnstudy.search.storage import masked
 from nnstudy.search.tracked import open_stage_run
 from nnstudy.search.worker import owner_name
+from nnstudy.secret_urls import mask
 from nnstudy.study import Study
 from nnstudy.study.loading import load_study
 
@@ -175,6 +175,6 @@ def _result(prepared: Preparation, stages: list[tuple[Plan, optuna.Study]]) -> L
         first=trials[0] if trials else None,
         endings=dict(Counter(ending_of(trial) for trial in trials if trial.state.is_finished())),
         metric=stages[0][0].metric,
-        storage=masked(prepared.storage_url),
+        storage=mask(prepared.storage_url),
         tracking=prepared.tracker.masked_uri,
     )

@@ -25,7 +25,6 @@ from nnstudy.search.samplers import SamplerSpec, describe_sampler
 from nnstudy.search.space import Space, probe
 from nnstudy.search.storage import (
     NothingStored,
-    masked,
     open_storage,
     same_database,
     storage_url,
@@ -37,6 +36,7 @@ from nnstudy.search.stored import (
     stored_stages,
     validations,
 )
+from nnstudy.secret_urls import mask
 from nnstudy.study import Stage, Study
 from nnstudy.study.loading import LoadedStudy
 from nnstudy.study.locality import is_local
@@ -133,7 +133,7 @@ class Preparation:
         uri = Location.resolve(self.options.tracking_uri, self.options.artifacts).uri
         if same_database(self.storage_url, uri):
             raise UserError(
-                f"Optuna and MLflow are both pointed at {masked(uri)}; each needs a database of"
+                f"Optuna and MLflow are both pointed at {mask(uri)}; each needs a database of"
                 " its own, since both own a table alembic_version. Give MLflow another file,"
                 " or another Postgres database"
             )
@@ -250,7 +250,7 @@ class Preparation:
                     "epoch_seconds": epoch_seconds,
                     "seconds": epochs * epoch_seconds / self.workers if epoch_seconds else None,
                     "workers": self.workers,
-                    "storage": masked(self.storage_url),
+                    "storage": mask(self.storage_url),
                     "tracking": self.tracker.masked_uri,
                 },
             )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
@@ -18,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 
 from nnstudy.errors import UserError
 from nnstudy.search.locks import database_lock
+from nnstudy.secret_urls import mask, scrub
 
 DEFAULT_STORAGE = "sqlite:///mlruns/optuna.db"
 STORAGE_VARIABLE = "NNSTUDY_STORAGE"
@@ -77,15 +76,6 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     return storage
 
 
-def masked(url: str) -> str:
-    """Returns a URL with its passwords replaced, also where the URL is malformed."""
-    # Up to the last @, since a password that somebody forgot to quote may contain one.
-    hidden = re.sub(r"^([^:/?#]+://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(
-        r"(?i)([?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*", r"\1***", hidden
-    )
-
-
 def same_database(storage: str, tracking: str) -> bool:
     """Tells whether two URLs lead to one database.
 
@@ -116,7 +106,7 @@ def _address(url: str) -> URL:
         address = make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise UserError(
-            f"{masked(url)!r} is no database URL. Give one such as {DEFAULT_STORAGE} or"
+            f"{mask(url)!r} is no database URL. Give one such as {DEFAULT_STORAGE} or"
             " postgresql://user@host/database; quote special characters of a password as"
             " urllib.parse.quote does"
         ) from None
@@ -124,7 +114,7 @@ def _address(url: str) -> URL:
         address = address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() == "sqlite" and _has_no_file(address):
         raise UserError(
-            f"{masked(url)!r} names no file, but a study must outlive its process."
+            f"{mask(url)!r} names no file, but a study must outlive its process."
             f" Give a file, such as {DEFAULT_STORAGE}"
         )
     return address
@@ -132,7 +122,7 @@ def _address(url: str) -> URL:
 
 def _nothing_stored(url: str) -> NothingStored:
     return NothingStored(
-        f"No study is stored at {masked(url)}. Launch one first, or give the database with"
+        f"No study is stored at {mask(url)}. Launch one first, or give the database with"
         f" --storage or {STORAGE_VARIABLE}"
     )
 
@@ -174,7 +164,7 @@ def _refuse_other_programs(engine: sa.Engine) -> None:
     strangers = {name for name in tables - known if not name.startswith("nnstudy_")}
     if not strangers or tables >= _OPTUNA_TABLES:
         return
-    where = masked(str(engine.url))
+    where = mask(str(engine.url))
     if strangers >= _MLFLOW_TABLES:
         raise _needs_two_databases(where)
     examples = ", ".join(sorted(strangers)[:3])
@@ -209,7 +199,7 @@ def _start_transactions_as_writers(engine: sa.Engine) -> None:
 @contextmanager
 def _explained(address: URL) -> Iterator[None]:
     where = address.render_as_string(hide_password=True)
-    where = masked(where)
+    where = mask(where)
     try:
         yield
     except sa.exc.NoSuchModuleError:
@@ -251,7 +241,10 @@ def _unusable(where: str, address: URL, error: Exception) -> str:
         if inner is None:
             break
         origin = inner
-    reason = _without_password(str(origin).strip().splitlines()[0] if str(origin) else "", address)
+    reason = scrub(
+        str(origin).strip().splitlines()[0] if str(origin) else "",
+        address.render_as_string(hide_password=False),
+    )
     if "not a database" in reason:
         return f"The file {address.database} is not a database. Give another one with --storage"
     if address.get_backend_name() == "sqlite":
@@ -264,12 +257,3 @@ def _unusable(where: str, address: URL, error: Exception) -> str:
         f"The database {where} cannot be used: {reason}. Look whether the server runs and"
         " whether host, port, user, password and database name are right"
     )
-
-
-def _without_password(text: str, address: URL) -> str:
-    secrets = [str(address.password or "")]
-    secrets += [str(value) for key, value in address.query.items() if "pass" in key.lower()]
-    for secret in filter(None, secrets):
-        for spelling in (secret, quote(secret, safe="")):
-            text = text.replace(spelling, "***")
-    return text

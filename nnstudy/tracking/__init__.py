@@ -1,7 +1,7 @@
 """MLflow's side: runs with explicit ids, late delivery, the saved view, the UI."""
 
 from nnstudy.tracking.environment import environment
-from nnstudy.tracking.location import Location, mask
+from nnstudy.tracking.location import Location
 from nnstudy.tracking.runs import Run, StageRun, Status, TrialRun
 from nnstudy.tracking.tracker import Tracker
 from nnstudy.tracking.ui import serve
@@ -14,6 +14,5 @@ __all__ = [
     "Tracker",
     "TrialRun",
     "environment",
-    "mask",
     "serve",
 ]

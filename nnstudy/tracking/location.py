@@ -7,17 +7,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from nnstudy.errors import UserError
+from nnstudy.secret_urls import mask, scrub
 
 DEFAULT_URI = "sqlite:///mlruns/mlflow.db"
 DEFAULT_ARTIFACTS = "mlruns/artifacts"
 
-MASK = "***"
-# Up to the last @, so that a password with characters that should have been quoted is covered.
-_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):(.+)@")
-_QUERY_SECRET = re.compile(r"(?i)([?&](?:password|passwd|sslpassword|token|secret)=)([^&#]+)")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -84,20 +80,7 @@ class Location:
 
     def scrub(self, text: object) -> str:
         """Returns a text, such as another library's error, without this location's secrets."""
-        shown = str(text).replace(self.uri, self.masked_uri)
-        for secret in _secrets(self.uri):
-            shown = shown.replace(secret, MASK)
-        return shown
-
-
-def mask(uri: str) -> str:
-    """Returns a URI with its password, and secret parts of its query, masked."""
-    return _QUERY_SECRET.sub(rf"\1{MASK}", _PASSWORD.sub(rf"\1:{MASK}@", uri))
-
-
-def _secrets(uri: str) -> set[str]:
-    found = {match[2] for pattern in (_PASSWORD, _QUERY_SECRET) for match in pattern.finditer(uri)}
-    return found | {unquote(secret) for secret in found}
+        return scrub(text, self.uri)
 
 
 def _absolute_sqlite(uri: str) -> str:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnstudy.errors import UserError
-from nnstudy.search.storage import masked, open_storage, same_database, storage_url
+from nnstudy.search.storage import open_storage, same_database, storage_url
+from nnstudy.secret_urls import mask
 from tests.postgres import PostgresServer
 from tests.search.processes import run_at_once
 
@@ -221,13 +222,13 @@ def test_no_password_survives_masking(password: str, in_query: bool) -> None:
         url = f"postgresql://host/name?user=me&password={password}"
     else:
         url = f"postgresql://me:{password}@host/name"
-    assert masked(url).count("***") == 1
-    assert masked(url).replace("***", password) == url
+    assert mask(url).count("***") == 1
+    assert mask(url).replace("***", password) == url
 
 
 def test_masking_leaves_other_urls_alone() -> None:
     for url in ("sqlite:///mlruns/optuna.db", "sqlite:////a:b/c@d.db", "http://host:5000/x"):
-        assert masked(url) == url
+        assert mask(url) == url
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nnstudy.errors import UserError
-from nnstudy.tracking import Location, mask
+from nnstudy.secret_urls import mask
+from nnstudy.tracking import Location
 
 
 def test_default_is_a_sqlite_file_below_the_working_directory(

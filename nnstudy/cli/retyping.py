@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import shlex
 from collections.abc import Collection, Iterable
 
@@ -42,15 +42,10 @@ def _words(option: click.Option, value: object) -> Iterable[str]:
         return [word for pair in pairs for word in pair]
     if isinstance(value, tuple):
         return [flag, ",".join(map(str, value))]
-    return [flag, without_password(str(value))]
+    from nnstudy.tracking.location import mask
+
+    return [flag, mask(str(value))]
 
 
 def _json(value: object) -> str:
-    import json
-
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def without_password(text: str) -> str:
-    """Returns a text with the passwords of URLs in it masked."""
-    return re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", text)

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 import click
 from click.core import ParameterSource
 
+from nnstudy.secret_urls import mask
+
 _TRANSIENT = frozenset({"quiet", "as_json", "download"})
 
 
@@ -42,8 +44,6 @@ def _words(option: click.Option, value: object) -> Iterable[str]:
         return [word for pair in pairs for word in pair]
     if isinstance(value, tuple):
         return [flag, ",".join(map(str, value))]
-    from nnstudy.tracking.location import mask
-
     return [flag, mask(str(value))]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import urllib.request
 from pathlib import Path
 
 import optuna
 import pytest
 
-from .conftest import TINY, Run, Write
+from .conftest import TINY, Run, Write, start
 
 
 def _stored(directory: Path) -> optuna.Study:
@@ -142,6 +145,22 @@ def test_list_shows_what_can_be_launched_and_what_is_stored(
         "launchable"
     ]
     assert listed["stored"][0]["best"] == best
+
+
+@pytest.mark.slow
+def test_ui_serves_the_studys_page_on_this_machine_until_ctrl_c(launched: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = start(["ui", "tiny", "--port", str(port)], launched)
+    assert process.stdout is not None
+    announced = process.stdout.readline()
+    assert announced.startswith(f"MLflow: http://127.0.0.1:{port}/#/experiments/")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+        assert b"<title>MLflow" in page.read()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
 
 
 def test_new_writes_a_study_that_can_be_listed(run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ SLOW = TINY.replace(
     "    return Recipe(",
     "    import time\n\n    class Nap:\n        def on_epoch_begin(self, training):\n"
     "            time.sleep(0.3)\n\n    return Recipe(\n        callbacks=[Nap()],",
-).replace("trials=3, epochs=2", "trials=2, epochs=20")
+).replace("trials=3, epochs=2", "trials=2, epochs=8")
 
 
 def _stored(directory: Path) -> optuna.Study:
@@ -151,7 +151,16 @@ def test_one_ctrl_c_ends_after_the_epoch_and_a_launch_goes_on(
 @pytest.mark.slow
 def test_two_ctrl_c_end_at_once_and_say_how_to_go_on(tmp_path: Path, write: Write) -> None:
     write("tiny.py", SLOW.replace("sleep(0.3)", "sleep(5)"))
-    arguments = ["launch", "tiny.py", "--workers", "1", "--epochs", "20", "--json"]
+    arguments = [
+        "launch",
+        "tiny.py",
+        "--workers",
+        "1",
+        "--no-preflight",
+        "--epochs",
+        "20",
+        "--json",
+    ]
     process = start(arguments, tmp_path)
     _first_epoch(process)
     time.sleep(1)  # well into the second epoch, which takes five seconds
@@ -162,14 +171,15 @@ def test_two_ctrl_c_end_at_once_and_say_how_to_go_on(tmp_path: Path, write: Writ
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert time.monotonic() - started < 3
-    assert "to go on where it stopped: nnstudy launch tiny.py --workers 1 --epochs 20" in errors
+    assert "to go on where it stopped: nnstudy launch tiny.py --workers 1" in errors
     assert "Traceback" not in errors
 
 
 @pytest.mark.slow
 def test_stop_ends_a_running_launch(tmp_path: Path, write: Write, run: Run) -> None:
     write("tiny.py", SLOW)
-    process = start(["launch", "tiny.py", "--workers", "1", "--json"], tmp_path)
+    arguments = ["launch", "tiny.py", "--workers", "1", "--epochs", "100", "--json"]
+    process = start(arguments, tmp_path)
     _first_epoch(process)
     status = run("status", "tiny")
     assert "1 running" in status.stdout
@@ -177,7 +187,7 @@ def test_stop_ends_a_running_launch(tmp_path: Path, write: Write, run: Run) -> N
     assert run("stop", "tiny", "--trial", "0").exit_code == 0
     end = next(e for e in map(json.loads, process.stdout or ()) if e["event"] == "end")
     assert (end["trial"], end["state"]) == (0, "complete")
-    assert end["epochs"] < 20
+    assert end["epochs"] < 100
     _first_epoch(process)
     assert run("stop", "tiny").exit_code == 0
     output, errors = process.communicate(timeout=60)
@@ -192,7 +202,7 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path, write: Write) -> None:
     import pty
     import subprocess
 
-    write("tiny.py", SLOW.replace("epochs=20", "epochs=4"))
+    write("tiny.py", SLOW.replace("epochs=8", "epochs=4"))
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "nnstudy", "launch", "tiny.py", "--workers", "1"],

@@ -29,6 +29,14 @@ study = Study(
     "digits",
     recipe,
     data=datasets.digits,
-    stages=[Stage(trials=24, epochs=30, sampler="tpe", pruner="median")],
+    stages=[
+        Stage(
+            trials=24,
+            epochs=30,
+            sampler="tpe",
+            pruner="median",
+            pruner_options={"n_warmup_steps": 5},  # small rates start slowly
+        )
+    ],
     start={"lr": 0.01, "momentum": 0.9},
 )

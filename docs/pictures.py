@@ -8,6 +8,7 @@ The study is launched in the directory, an empty one, whose path shows in the pi
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import subprocess
@@ -36,7 +37,7 @@ class Photographer(LiveTable):
     """The live table of a launch, caught once after half of the trials."""
 
     def __init__(self) -> None:
-        console = Console(record=True, width=132, file=open(os.devnull, "w"), highlight=False)
+        console = Console(record=True, width=132, file=io.StringIO(), highlight=False)
         super().__init__(console)
         self.caught = False
 

@@ -54,20 +54,24 @@ class Uploads:
             self._run.log_artifact(self._keeper.last_path, _FOLDER)
         self._uploaded = time.monotonic()
 
-    def finish(self) -> str | None:
+    def finish(self, checkpoint: str | None) -> str | None:
         """Uploads the weights that are kept, and removes them here.
 
+        Args:
+            checkpoint: The file that the trial's value belongs to.
+
         Returns:
-            Where the best ones are; None if there are none or they could not be uploaded.
+            Where that one is now.
         """
-        best = self._keeper.best_path
         for path in self._keeper.paths():
             if path == self._keeper.last_path:
                 continue
             if not self._run.log_artifact(path, _FOLDER):
-                return None
+                return checkpoint
             path.unlink()
-        return f"{_RUNS}{self._run.run_id}/{_FOLDER}/{best.name}" if best else None
+        if checkpoint is None:
+            return None
+        return f"{_RUNS}{self._run.run_id}/{_FOLDER}/{Path(checkpoint).name}"
 
 
 def fetch_checkpoint(tracker: Tracker, place: str) -> Path:

@@ -381,8 +381,9 @@ class TrialLife:
         self._deliver()
         value = self._score(self.best) if self.best else None
         seconds = self.training.seconds if self.training else 0.0
-        best = self.keeper.best_path
-        uploaded = self.uploads.finish() if self.uploads else None
+        checkpoint = self._judged_checkpoint()
+        if self.uploads:
+            checkpoint = self.uploads.finish(checkpoint)
         facts = {
             "version": 1,
             "ended": ending.label,
@@ -394,7 +395,7 @@ class TrialLife:
             else 0,
             "seconds": seconds,
             "threads": torch.get_num_threads(),
-            "checkpoint": uploaded or (str(best.absolute()) if best else None),
+            "checkpoint": checkpoint,
             "traceback": ending.traceback,
         }
         self.run.finish(
@@ -422,6 +423,12 @@ class TrialLife:
             )
         )
         return ending
+
+    def _judged_checkpoint(self) -> str | None:
+        """Returns the file with the weights that the trial's value belongs to."""
+        averaged = self.work.plan.metric.endswith("_average")
+        path = self.keeper.average_path if averaged else self.keeper.best_path
+        return str(path.absolute()) if path else None
 
     def _tell_optuna(self, ending: Ending, value: float | None) -> None:
         complete = ending.state is TrialState.COMPLETE

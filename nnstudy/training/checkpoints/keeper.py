@@ -189,7 +189,15 @@ class Keeper:
     @property
     def best_path(self) -> Path | None:
         """The file of the best weights, of those that are written."""
-        written = (kept for kept in self._ranked("best") if kept.pending is None)
+        return self._best_written("best")
+
+    @property
+    def average_path(self) -> Path | None:
+        """The file of the best averaged weights, of those that are written."""
+        return self._best_written("average")
+
+    def _best_written(self, kind: Kind) -> Path | None:
+        written = (kept for kept in self._ranked(kind) if kept.pending is None)
         paths = (self.directory / kept.file_name for kept in written)
         # One may be missing: a limit on disk space can have taken it.
         return next((path for path in paths if path.exists()), None)

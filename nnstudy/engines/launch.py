@@ -14,6 +14,7 @@ from nnstudy.engines.orders import Orders
 from nnstudy.engines.preparation import Preparation
 from nnstudy.engines.storing import store_stage
 from nnstudy.search.budget import count
+from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.events import Emit, Event, ignore
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.leases import Leases
@@ -39,6 +40,7 @@ class LaunchResult:
         facts: What is known of the best trial: its best epoch, its run, its checkpoint.
         first: The first trial of the first stage, or None.
         endings: How many trials ended in which way: complete, pruned, diverged, failed.
+        seconds: Time that all trials together have trained and validated.
         metric: What was optimised.
         storage: URL of Optuna's storage, its password masked.
         tracking: URI of MLflow, its password masked.
@@ -52,6 +54,7 @@ class LaunchResult:
     facts: dict[str, Any]
     first: optuna.trial.FrozenTrial | None
     endings: dict[str, int]
+    seconds: float
     metric: str
     storage: str
     tracking: str
@@ -171,9 +174,10 @@ def _result(prepared: Preparation, stages: list[tuple[Plan, optuna.Study]]) -> L
         trials=sum(plan.trials for plan, _ in stages),
         best=best,
         stage=stage,
-        facts=best.user_attrs.get("nnstudy", {}) if best else {},
+        facts=best.user_attrs.get(ATTRIBUTE, {}) if best else {},
         first=trials[0] if trials else None,
         endings=dict(Counter(ending_of(trial) for trial in trials if trial.state.is_finished())),
+        seconds=sum(trial.user_attrs.get(ATTRIBUTE, {}).get("seconds", 0.0) for trial in trials),
         metric=stages[0][0].metric,
         storage=mask(prepared.storage_url),
         tracking=prepared.tracker.masked_uri,

@@ -13,7 +13,7 @@ from nnstudy.engines.preparation import Preparation
 from nnstudy.search import requests
 from nnstudy.search.locks import study_lock
 from nnstudy.search.plan import Plan
-from nnstudy.search.stored import load_stage
+from nnstudy.search.stored import load_stage, refuse_differences
 from nnstudy.search.tracked import open_stage_run, track_data
 from nnstudy.study.sources import Sources
 from nnstudy.tracking import StageRun
@@ -28,7 +28,12 @@ def store_stage(prepared: Preparation, plan: Plan) -> tuple[Plan, optuna.Study]:
     with study_lock(prepared.storage, plan.study):
         found = load_stage(prepared.storage, plan.name)
         if found is not None and found.user_attrs:
-            if Plan.of(found) != plan:
+            stored = Plan.of(found)
+            if stored.uid != plan.uid:
+                # Another launch was quicker: it stored the stage since this one looked.
+                refuse_differences(prepared.study, stored, plan)
+                plan = stored
+            elif stored != plan:
                 plan.save(found)
             requests.resume(found)
             return plan, found

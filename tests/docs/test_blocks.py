@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -90,6 +91,12 @@ def is_run_here(block: Block) -> bool:
     return not block.marker or block.marker.startswith("file:")
 
 
+def _take_one_core() -> None:
+    """Lets a launch have one worker, in its own process: a page has twenty launches."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {secrets.choice([*os.sched_getaffinity(0)])})
+
+
 class Session:
     """Somebody who types what a page says, in one directory."""
 
@@ -138,6 +145,7 @@ class Session:
             ["bash", "-c", f"set -euo pipefail; . {quoted}\n{script}\nexport -p >{quoted}"],
             cwd=self.directory,
             env=self._variables(),
+            preexec_fn=_take_one_core,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -17,12 +17,17 @@ from nnstudy.search.interruption import Interruption
 def main() -> int:
     """Runs the orders; returns 0, or 2 for what the user can put right, or 1 for a defect."""
     events = _take_standard_output()
+    interruption = Interruption()
 
     def emit(event: Event) -> None:
-        events.write(event.to_json() + "\n")
-        events.flush()
+        try:
+            events.write(event.to_json() + "\n")
+            events.flush()
+        except BrokenPipeError:
+            # The launcher is gone, which is no trial's fault: end after the epoch, all saved.
+            _fall_silent(events)
+            interruption.requested = True
 
-    interruption = Interruption()
     with interruption.on_signals():
         try:
             orders = Orders.from_json(sys.stdin.readline())
@@ -46,6 +51,14 @@ def _take_standard_output() -> TextIO:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return events
+
+
+def _fall_silent(events: TextIO) -> None:
+    """Lets what is still written go nowhere, where a closed pipe would raise."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2, events.fileno()):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ NOTHING = "No benchmark has been run yet: see [benchmarks/](benchmarks)."
 
 Result = dict[str, Any]
 
-_MEASURED, _EXPECTED = "#2b6cb0", "#c9d7e8"
+_MEASURED, _EXPECTED = "#2b6cb0", "#dfe8f2"
 
 
 def load(directory: Path = RESULTS) -> dict[str, Result]:
@@ -90,25 +90,16 @@ def _machine(result: Result) -> str:
 
 
 def _draw_nielsen(axes: Axes, result: Result) -> None:
-    seeds = [str(search["seed"]) for search in result["searches"]]
+    searches = result["searches"]
+    seeds = [str(search["seed"]) for search in searches]
     expected, tolerance = 100 * result["expected"], 100 * result["tolerance"]
-    axes.axhspan(expected - tolerance, expected + tolerance, color=_EXPECTED, label="expected")
-    axes.plot(
-        seeds,
-        [100 * s["first_trial"] for s in result["searches"]],
-        "o",
-        mfc="none",
-        color=_MEASURED,
-        label="first trial",
-    )
-    axes.plot(
-        seeds,
-        [100 * s["best"] for s in result["searches"]],
-        "o",
-        color=_MEASURED,
-        label="best trial",
-    )
+    axes.axhspan(expected - tolerance, expected + tolerance, color=_EXPECTED)
+    axes.axhline(expected, color="grey", lw=1, ls="--", label="the survey's, after 511 epochs")
+    for name, key, filling in (("first trial", "first_trial", "none"), ("best", "best", _MEASURED)):
+        scores = [100 * search[key] for search in searches]
+        axes.plot(seeds, scores, "o", mfc=filling, color=_MEASURED, label=name)
     axes.set(xlabel="seed of the search", ylabel="right answers on validation images, %")
+    axes.set(ylim=(expected - 1.6 * tolerance, expected + 1.6 * tolerance))
     axes.set_title("nielsen_mnist, searched over its own space")
 
 
@@ -117,7 +108,9 @@ def _draw_overhead(axes: Axes, result: Result) -> None:
         ratios = [pair["nnstudy"] / pair["bare"] for pair in figures["pairs"]]
         axes.plot([case] * len(ratios), ratios, "o", mfc="none", color=_MEASURED)
         axes.plot([case], [figures["median_ratio"]], "_", ms=40, mew=2, color=_MEASURED)
-    axes.axhspan(1.0, result["expected"], color=_EXPECTED, zorder=0, label="expected")
+    limit = result["expected"]
+    axes.axhspan(1.0, limit, color=_EXPECTED, zorder=0)
+    axes.axhline(limit, color="grey", lw=1, ls="--", label=f"expected: at most {limit}")
     axes.set(ylabel="time, in times of the bare loop", xlim=(-0.6, len(result["cases"]) - 0.4))
     axes.set_title("A trial with everything on, over a bare PyTorch loop")
 
@@ -135,7 +128,8 @@ def draw(results: dict[str, Result], directory: Path = IMAGES) -> list[Path]:
             continue
         figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
         DRAWINGS[name](axes, results[name])
-        axes.legend(frameon=False)
+        axes.margins(y=0.2)
+        axes.legend(frameon=False, ncols=3, loc="upper right")
         axes.spines[["top", "right"]].set_visible(False)
         paths.append(directory / f"{name}.svg")
         figure.savefig(paths[-1], metadata={"Date": None})

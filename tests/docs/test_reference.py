@@ -11,13 +11,13 @@ import pytest
 import nnstudy
 from nnstudy.cli import main
 from nnstudy.data import Split
+from nnstudy.engines import LaunchOptions, LaunchResult, Settings
 from nnstudy.search import pruners, samplers
 from nnstudy.search.plan import Plan
 from nnstudy.training import Callback
 from tests.docs.markdown import ROOT, section
 
 REFERENCE = ROOT / "docs" / "reference.md"
-METHOD = ROOT / "docs" / "method.md"
 TEXT = REFERENCE.read_text()
 
 
@@ -105,3 +105,10 @@ def test_reference_has_every_name_of_a_module(module: str) -> None:
         names = set(found.__all__) - internal
     for name in names:
         assert re.search(rf"`{name}\b", section(REFERENCE, f"### {module}")), name
+
+
+@pytest.mark.parametrize("kind", [LaunchOptions, LaunchResult, Settings])
+def test_reference_has_what_a_launch_takes_and_gives(kind: type) -> None:
+    text = section(REFERENCE, "## Python")
+    for field in dataclasses.fields(kind):
+        assert f"`{field.name}`" in text

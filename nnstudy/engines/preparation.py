@@ -206,8 +206,10 @@ class Preparation:
         return replace(
             stored,
             trials=now.trials if options.trials else stored.trials,
-            sampler=now.sampler if options.sampler else stored.sampler,
-            pruner=now.pruner if options.pruner else stored.pruner,
+            sampler=now.sampler
+            if options.sampler
+            else _added(stored.sampler, options.sampler_options),
+            pruner=now.pruner if options.pruner else _added(stored.pruner, options.pruner_options),
             sources=now.sources,
             reference=now.reference,
         )
@@ -313,6 +315,11 @@ def _override(own: Mapping[str, Any], given: Mapping[str, Any], *, renamed: bool
     return dict(given) if renamed else {**own, **given}
 
 
+def _added(stored: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a stored sampler or pruner with options added, which are checked when it is made."""
+    return {**stored, "options": {**stored.get("options", {}), **given}} if given else stored
+
+
 def _spec(kind: Any, chosen: Any, options: Mapping[str, Any]) -> Any:
     return kind(chosen, dict(options)) if isinstance(chosen, str) else chosen
 
@@ -323,7 +330,8 @@ def _json_ready(subset: Subset) -> dict[str, Any]:
 
 
 def _default_workers(device: str) -> int:
-    """One worker for each device of CUDA, or for each core this process may use."""
-    if resolve_device(device).type == "cuda":
-        return torch.cuda.device_count()
+    """One worker for each device of CUDA (or the one named), or for each core we may use."""
+    chosen = resolve_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.device_count() if chosen.index is None else 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -172,9 +172,11 @@ def _rebuild(
 ) -> Training | OwnTraining:
     """Asks the recipe what the trial trained; its weights are not yet the trial's."""
     asked = FixedTrial(trial.params, trial.number)
+    # Nothing is trained here, so what was trained in mixed precision can be measured on a CPU.
+    conditions = replace(plan.conditions(device), precision="float32")
     try:
         recipe = study.recipe(asked, data)  # type: ignore[arg-type] # stands in for a trial
-        return build_training(recipe, study, data, plan.conditions(device), seed=(plan.seed,))
+        return build_training(recipe, study, data, conditions, seed=(plan.seed,))
     except UserError:
         raise
     except Exception as error:

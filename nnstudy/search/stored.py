@@ -115,6 +115,7 @@ def differences(stored: Plan, now: Plan) -> list[str]:
             ("epochs", stored.epochs, now.epochs),
             ("seed", stored.seed, now.seed),
             ("precision", stored.precision, now.precision),
+            ("deterministic", stored.deterministic, now.deterministic),
             ("examples between validations", stored.validate_every, now.validate_every),
             ("split", stored.split, now.split),
             ("subset", stored.subset, now.subset),

@@ -402,6 +402,7 @@ class TrialLife:
             ending.status,
             tags={"nnstudy.state": ending.label, "nnstudy.reason": ending.reason},
             best=best_curves(self.best, self.work.plan.metric),
+            best_at=self.best.timestamp if self.best else None,
         )
         if ending.traceback:
             self.run.log_text(ending.traceback, "traceback.txt")

@@ -224,23 +224,37 @@ class TrialRun(Run):
         """
         self._buffer.add(values, step=step, timestamp=timestamp)
 
-    def log_best(self, values: Mapping[str, float]) -> None:
+    def log_best(self, values: Mapping[str, float], *, timestamp: int) -> None:
         """Adds ``best/<name>`` for each value, once: as one point, it is a bar and a column.
 
         MLflow's table shows the value at the largest step, which is rarely the best.
+
+        Args:
+            values: By name.
+            timestamp: When the values were made; see ``log``.
         """
         best = {f"best/{name}": value for name, value in values.items()}
-        self._buffer.add(best, step=0, timestamp=_now())
+        self._buffer.add(best, step=0, timestamp=timestamp)
 
     def finish(
         self,
         status: Status = "FINISHED",
         tags: Mapping[str, Any] | None = None,
         best: Mapping[str, float] | None = None,
+        *,
+        best_at: int | None = None,
     ) -> bool:
-        """Ends the run, with the values of its best epoch; see ``Run.finish``."""
+        """Ends the run, with the values of its best epoch; see ``Run.finish``.
+
+        Args:
+            status: See ``Run.finish``.
+            tags: Last tags.
+            best: The values of the best epoch.
+            best_at: When they were made; default now. A run that is ended again by another
+                process must be given the same, so that MLflow keeps one value.
+        """
         if best and self._end is None:
-            self.log_best(best)
+            self.log_best(best, timestamp=_now() if best_at is None else best_at)
         return super().finish(status, tags)
 
 

@@ -96,6 +96,15 @@ def test_finish_ends_once(tracker: Tracker, trial: TrialRun, status: str) -> Non
     assert [value for _, value, _ in curve(tracker, trial.run_id, "best/accuracy/valid")] == [0.9]
 
 
+def test_best_values_stay_single_where_another_process_ends_the_run_again(
+    tracker: Tracker, trial: TrialRun
+) -> None:
+    assert trial.finish("FINISHED", best={"accuracy/valid": 0.9}, best_at=NOW)
+    again = tracker.run(trial.run_id)
+    assert again.finish("FINISHED", best={"accuracy/valid": 0.9}, best_at=NOW)
+    assert curve(tracker, trial.run_id, "best/accuracy/valid") == [(0, 0.9, NOW)]
+
+
 def test_names_that_mlflow_refuses_are_adapted(tracker: Tracker, trial: TrialRun) -> None:
     trial.log({"update_ratio/layers[0].weight": 1e-3, "/x//y": 1.0}, step=0, timestamp=NOW)
     assert trial.flush()

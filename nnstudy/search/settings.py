@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnstudy.errors import UserError
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,3 +31,15 @@ class Settings:
     disk_limit: int | None = None
     threads: int = 1
     lease_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value cannot be meant."""
+        for name, least in (("keep_best", 1), ("keep_every", 0), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"Settings({name}=...) must be at least {least}, got {getattr(self, name)}"
+                )
+        if not self.lease_seconds > 0:
+            raise UserError(
+                f"Settings(lease_seconds=...) must be above 0, got {self.lease_seconds}"
+            )

@@ -10,6 +10,8 @@ from nnstudy.errors import UserError
 from nnstudy.training import Training
 from nnstudy.training.evaluation import evaluation_batch_size
 
+_MISFITS = (RuntimeError, ValueError, IndexError, TypeError, UserError)
+
 
 def refuse_misfit(training: Training, data: Data) -> None:
     """Tries one minibatch of the validation part, and says in shapes what does not fit.
@@ -28,14 +30,14 @@ def refuse_misfit(training: Training, data: Data) -> None:
     with torch.no_grad():
         try:
             outputs = training.network(inputs)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except _MISFITS as error:
             raise UserError(
                 f"the network does not take inputs of shape {_shape(inputs)}, a minibatch of"
                 f" {data.name!r}: {_what(error)}"
             ) from error
         try:
             training.loss(outputs, targets)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except _MISFITS as error:
             raise UserError(
                 f"the network's outputs {_kind(outputs)} do not fit the loss and the targets"
                 f" {_kind(targets)} of {data.name!r}, for which a network needs {data.outputs}"

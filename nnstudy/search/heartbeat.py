@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from nnstudy.search.interruption import SIGNALS
 from nnstudy.search.leases import Lease
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ def heartbeat(lease: Lease, progress: Callable[[], object]) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
+        # Heard here, a signal would not wake a main thread that waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         seen: object = object()
         while not ended.wait(lease.seconds / 4):
             now = progress()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_GRACE_SECONDS = 2.0
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,16 +23,20 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
+        self._ending_since = -math.inf
 
     def request(self) -> None:
         """Asks for an end after the current epoch.
 
         Raises:
-            KeyboardInterrupt: If it was asked for before: end now.
+            KeyboardInterrupt: If it was asked for before: end now. Further requests close
+                behind are not heard, so that what is put in order then is not torn.
         """
-        if self.requested:
+        if not self.requested:
+            self.requested = True
+        elif time.monotonic() - self._ending_since > _GRACE_SECONDS:
+            self._ending_since = time.monotonic()
             raise KeyboardInterrupt
-        self.requested = True
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

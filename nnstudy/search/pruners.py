@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import optuna
 from optuna import pruners
 from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from nnstudy.errors import UserError
 from nnstudy.search.options import build, check_options, known_name, signature_options
@@ -22,12 +26,36 @@ PRUNERS: dict[str, str] = {
     "hyperband": "Successive halving with several lengths of the first rung",
 }
 
+
+class BestSoFarPatientPruner(pruners.PatientPruner):
+    """Lets another pruner decide once a trial has not improved for ``patience`` reports.
+
+    Optuna's waits until the values get worse than before. What trials report here is their
+    best so far, which never does: it would never prune.
+    """
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Tells whether the trial is to be pruned; NaN is never an improvement."""
+        values = [value for _, value in sorted(trial.intermediate_values.items())]
+        before, after = values[: -self._patience - 1], values[-self._patience - 1 :]
+        if not before:
+            return False
+        sign = 1 if study.direction is StudyDirection.MINIMIZE else -1
+        best_before, best_after = (
+            min((sign * value for value in part if not math.isnan(value)), default=math.inf)
+            for part in (before, after)
+        )
+        if best_after < best_before - self._min_delta:
+            return False
+        return self._wrapped_pruner is None or self._wrapped_pruner.prune(study, trial)
+
+
 _CLASSES: dict[str, type[BasePruner]] = {
     "none": pruners.NopPruner,
     "median": pruners.MedianPruner,
     "percentile": pruners.PercentilePruner,
     "threshold": pruners.ThresholdPruner,
-    "patient": pruners.PatientPruner,
+    "patient": BestSoFarPatientPruner,
     "successive-halving": pruners.SuccessiveHalvingPruner,
     "hyperband": pruners.HyperbandPruner,
 }

@@ -22,8 +22,3 @@ def is_reported(step: int, last: int) -> bool:
     if step <= 5 or step >= last:
         return True
     return math.floor(math.log(step, _GROWTH)) > math.floor(math.log(step - 1, _GROWTH))
-
-
-def last_reported(step: int, last: int) -> int:
-    """Returns the last reported step up to a step, 0 where there is none."""
-    return next((earlier for earlier in range(step, 0, -1) if is_reported(earlier, last)), 0)

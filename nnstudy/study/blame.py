@@ -21,9 +21,11 @@ def blame(error: BaseException, is_own: Callable[[Path], bool]) -> str:
         ``NameError: name 'unit' is not defined`` and below it a line for each frame, the
         last call last: ``  studies/mine.py, line 12: layers = [unit] * 2``.
     """
+    # What we say in our words was found where its cause was.
+    found = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
     frames = [
         (frame.filename, frame.lineno, frame.line)
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in traceback.extract_tb(found.__traceback__)
         if os.path.isfile(frame.filename) and is_own(Path(frame.filename))
     ]
     if isinstance(error, SyntaxError) and error.filename:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import optuna
@@ -52,6 +53,36 @@ def test_pruner_stops_a_bad_trial_and_lets_a_good_one_end(
     stops = pruned_at(make_pruner(PrunerSpec(name, options), steps=4), [GOOD] * 5 + [BAD] * 4)
     assert stops[:5] == [None] * 5
     assert any(stops[5:])
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_patient_stops_a_best_so_far_that_stays_where_it_is(direction: Any) -> None:
+    sign = 1 if direction == "minimize" else -1
+    pruner = make_pruner(
+        PrunerSpec(
+            "patient",
+            {
+                "patience": 2,
+                "wrapped": "threshold",
+                "wrapped_options": {"upper": 0.5} if sign > 0 else {"lower": -0.5},
+            },
+        ),
+        steps=9,
+    )
+    study = optuna.create_study(direction=direction, pruner=pruner)
+
+    def stopped_at(values: list[float]) -> int | None:
+        trial = study.ask()
+        for step, value in enumerate(values, 1):
+            trial.report(sign * value, step)
+            if trial.should_prune():
+                return step
+        return None
+
+    assert stopped_at([0.9, 0.8, 0.8, 0.8, 0.8]) == 5
+    assert stopped_at([0.9, 0.8, 0.7, 0.7, 0.6, 0.6, 0.5]) is None
+    assert stopped_at([0.4, 0.4, 0.4, 0.4, 0.4]) is None
+    assert stopped_at([math.nan, 0.9, math.nan, math.nan, math.nan]) == 5
 
 
 def test_none_stops_nothing() -> None:

@@ -89,8 +89,10 @@ class OwnTraining:
             )
         step = len(self.history) + 1
         numbers = {name: float(value) for name, value in values.items()}
-        if not math.isfinite(numbers[self._metric]):
-            raise Diverged(step, "validation")
+        for name, value in numbers.items():
+            is_loss = name.split("/")[0] == "loss"
+            if (is_loss or name == self._metric) and not math.isfinite(value):
+                raise Diverged(step, "training" if name == "loss/train" else "validation")
         examples_seen = int(numbers.pop("examples_seen", 0))
         epoch = numbers.pop("epoch", float(step))
         record = Record(step, epoch, examples_seen, self.seconds, numbers)

@@ -88,6 +88,22 @@ def test_a_metric_that_is_no_number_counts_as_diverged(value: float) -> None:
         list(training([{"loss/valid": value}]))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_a_loss_that_is_no_number_counts_as_diverged_whatever_the_metric(
+    part: str, value: float
+) -> None:
+    loop = OwnTraining(
+        OwnLoop(epochs=[{"accuracy/valid": 0.5, f"loss/{part}": value}]),
+        epochs=1,
+        early_stopping=None,
+        metric="accuracy/valid",
+        direction="maximize",
+    )
+    with pytest.raises(Diverged, match="epoch 1"):
+        list(loop)
+
+
 @pytest.mark.parametrize(
     ("record", "named"), [({"loss/train": 1.0}, "loss/valid"), (3.0, "mapping")]
 )

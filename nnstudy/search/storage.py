@@ -32,8 +32,15 @@ class NothingStored(UserError):
 
 
 def storage_url(url: str | None = None) -> str:
-    """Returns ``url``, or the environment's NNSTUDY_STORAGE, or the default."""
-    return url or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    """Returns ``url``, or the environment's NNSTUDY_STORAGE, or the default.
+
+    The path of a SQLite file is made absolute: a worker may have another working directory.
+    """
+    url = url or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    head, slashes, path = url.partition(":///")
+    if not slashes or not head.startswith("sqlite") or not path or path.startswith((":", "file:")):
+        return url
+    return f"{head}:///{Path(path).expanduser().absolute()}"
 
 
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:

@@ -38,7 +38,6 @@ class Study:
         start: A point, or several, to try first.
         early_stopping: When a training ends before its epochs do; None: never.
         validate_every: Training examples between two validations; None: once an epoch.
-        limits: Absolute limits of parameters, by name, which no widening of a range passes.
         seed: Where all draws of the study come from, unless one is given at launch.
         description: Shown with the study in MLflow. Default: the recipe's docstring.
     """
@@ -53,7 +52,6 @@ class Study:
     start: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     validate_every: int | None = None
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     seed: int = 0
     description: str = ""
 

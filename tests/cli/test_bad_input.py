@@ -38,7 +38,7 @@ def _refused(run: Run, tmp_path: Path, arguments: list[str], *, expected: list[s
         (["launch", "digits", "--device", "warp"], ["unknown device 'warp'"]),
         (["launch", "mnist_mlp"], ["--download"]),
         (["launch"], ["Missing argument 'STUDY'"]),
-        (["status"], ["No study is stored at sqlite:///mlruns/optuna.db"]),
+        (["status"], ["No study is stored at sqlite:////", "/mlruns/optuna.db"]),
         (["status", "digits"], ["No study is stored at"]),
         (["stop", "digits"], ["No study is stored at"]),
         (["enqueue", "digits", "lr=1"], ["No study is stored at"]),

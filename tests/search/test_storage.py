@@ -206,13 +206,21 @@ def test_half_made_schema_is_completed(sqlite_url: str) -> None:
 
 
 def test_url_comes_from_option_then_environment_then_default(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NNSTUDY_STORAGE", "sqlite:///env.db")
-    assert storage_url("sqlite:///given.db") == "sqlite:///given.db"
-    assert storage_url() == "sqlite:///env.db"
+    assert storage_url("sqlite:///given.db") == f"sqlite:///{tmp_path}/given.db"
+    assert storage_url() == f"sqlite:///{tmp_path}/env.db"
     monkeypatch.delenv("NNSTUDY_STORAGE")
-    assert storage_url() == "sqlite:///mlruns/optuna.db"
+    assert storage_url() == f"sqlite:///{tmp_path}/mlruns/optuna.db"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////tmp/a.db", "postgresql://me@host/db", "sqlite:///:memory:", "nonsense"]
+)
+def test_urls_without_a_relative_path_stay_as_they_are(url: str) -> None:
+    assert storage_url(url) == url
 
 
 @given(st.text(alphabet="abcXYZ019:/@?&=%#+ ", min_size=8), st.booleans())

@@ -32,8 +32,10 @@ Curves = dict[str, list[tuple[int, float]]]
 @pytest.fixture(scope="session")
 def fresh_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An initialised SQLite store, made once: creating its hundred tables takes a second."""
-    file = tmp_path_factory.mktemp("fresh") / "mlflow.db"
-    Tracker(f"sqlite:///{file}", str(file.parent / "artifacts"))
+    # Each folder of tests that imports this fixture has one of its own: the file is shared.
+    file = tmp_path_factory.getbasetemp() / "fresh" / "mlflow.db"
+    if not file.exists():
+        Tracker(f"sqlite:///{file}", str(file.parent / "artifacts"))
     return file
 
 

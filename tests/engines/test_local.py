@@ -84,6 +84,7 @@ def assert_whole(place: Place, trials: int) -> None:
         assert [step for step, _ in place.curves(number)["loss/valid"]] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_two_workers_share_exactly_the_budget(place: Place) -> None:
     result = place.launch(write_study(place, seconds=0.05), workers=2)
 

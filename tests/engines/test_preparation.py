@@ -96,6 +96,7 @@ def test_options_override_the_study(place: Place) -> None:
     assert place.run(0).data.tags["nnstudy.seed"] == "4"
 
 
+@pytest.mark.slow
 def test_some_recipes_that_cannot_be_trained_are_warned_about(place: Place) -> None:
     def sometimes(trial: optuna.Trial, data: Data) -> Recipe:
         outputs = trial.suggest_categorical("outputs", [3, 2])

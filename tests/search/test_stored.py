@@ -19,11 +19,19 @@ from nnstudy.search.plan import PLAN_VERSION, Plan, is_planned
 from nnstudy.search.storage import open_storage
 from nnstudy.search.stored import load_stage, require_stages, stored_stages, validations
 from nnstudy.study import Stage
-from tests.launching import Place, blobs, network, recipe, toy
+from tests.launching import Place, blobs, make_place, network, recipe, toy
 
 
 @pytest.fixture
 def stored(place: Place) -> Place:
+    place.launch(toy(trials=1, epochs=1))
+    return place
+
+
+@pytest.fixture(scope="module")
+def untouched(fresh_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A stored study for tests that change nothing."""
+    place = make_place(tmp_path_factory.mktemp("stored") / "place", fresh_mlflow)
     place.launch(toy(trials=1, epochs=1))
     return place
 
@@ -72,15 +80,15 @@ def other_data() -> Source:
     ids=["space", "metric", "direction", "epochs", "seed", "split", "data"],
 )
 def test_a_changed_search_is_refused_with_what_changed_and_nothing_is_touched(
-    stored: Place, changed: Callable[[], Study], said: list[str]
+    untouched: Place, changed: Callable[[], Study], said: list[str]
 ) -> None:
-    before = stored.dump()
+    before = untouched.dump()
     with pytest.raises(UserError, match="the stored study 'toy/search' differs") as raised:
-        stored.launch(changed(), rehearse=False)
+        untouched.launch(changed(), rehearse=False)
     for words in said:
         assert words in str(raised.value)
     assert "--name toy-2" in str(raised.value)
-    assert stored.dump() == before
+    assert untouched.dump() == before
 
 
 def test_the_same_search_under_another_name_is_another_study(stored: Place) -> None:
@@ -162,13 +170,13 @@ def test_samplers_and_pruners_that_are_objects_are_taken_from_the_study(place: P
     assert Plan.of(place.study()).sampler["class"].endswith("Fixed")
 
 
-def test_the_plan_is_stored_as_it_is(stored: Place) -> None:
-    plan = Plan.of(stored.study())
+def test_the_plan_is_stored_as_it_is(untouched: Place) -> None:
+    plan = Plan.of(untouched.study())
     assert (plan.name, plan.trials, plan.epochs) == ("toy/search", 1, 1)
     assert plan.data["name"] == "blobs"
     assert plan.key == f"toy/search/{plan.uid}"
     assert plan.parsed_space().numeric == ["lr", "units"]
-    assert is_planned(stored.study().user_attrs)
+    assert is_planned(untouched.study().user_attrs)
 
 
 def test_a_study_of_another_program_is_named(stored: Place) -> None:
@@ -202,7 +210,7 @@ def test_stored_stages_come_in_their_order(place: Place) -> None:
     ("epochs", "every", "steps"), [(3, None, 3), (0.5, None, 1), (2, 50, 4), (1.5, 50, 3)]
 )
 def test_the_largest_step_follows_from_epochs_and_validations(
-    stored: Place, epochs: float, every: int | None, steps: int
+    untouched: Place, epochs: float, every: int | None, steps: int
 ) -> None:
-    plan = replace(Plan.of(stored.study()), epochs=epochs, validate_every=every)
+    plan = replace(Plan.of(untouched.study()), epochs=epochs, validate_every=every)
     assert validations(plan, examples=100) == steps

@@ -52,6 +52,7 @@ def test_the_same_seed_gives_the_same_trials_and_the_same_numbers(
         assert place.numbers(one.number) == again.numbers(one.number)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_trials(place: Place, new_place: Callable[[str], Place]) -> None:
     other = new_place("other")
     place.launch(toy(trials=1, epochs=1), seed=5)
@@ -82,7 +83,7 @@ def adam(trial: optuna.Trial, data: Data) -> Recipe:
 
 
 @pytest.mark.usefixtures("every_epoch_is_told")
-@pytest.mark.parametrize("recipe", [momentum, adam])
+@pytest.mark.parametrize("recipe", [momentum, pytest.param(adam, marks=pytest.mark.slow)])
 def test_an_interrupted_trial_goes_on_at_the_next_epoch_as_if_nothing_had_been(
     place: Place, new_place: Callable[[str], Place], recipe: Any
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_trial_whose_checkpoint_is_gone_starts_again_and_tells_no_step_twice(
     assert place.trials()[0].value == undisturbed.trials()[0].value
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_no_longer_fits_is_told_and_the_trial_starts_again(
     place: Place,
 ) -> None:
@@ -393,6 +395,7 @@ def test_a_metric_that_is_nan_at_first_does_not_hide_later_ones(place: Place) ->
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.4)
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_always_nan_counts_as_diverged(place: Place) -> None:
     def recipe(trial: optuna.Trial, data: Data) -> Recipe:
         made = momentum(trial, data)
@@ -407,6 +410,7 @@ def test_a_metric_that_is_always_nan_counts_as_diverged(place: Place) -> None:
     assert "f1/valid was NaN" in place.run(0).data.tags["nnstudy.reason"]
 
 
+@pytest.mark.slow
 def test_a_recipe_that_prunes_by_itself_is_heard(place: Place) -> None:
     def recipe(trial: optuna.Trial, data: Data) -> Recipe:
         if trial.suggest_int("units", 1, 10) > 5:
@@ -509,6 +513,7 @@ class TestOwnLoop:
         assert place.trials()[0].value == pytest.approx(1 / 3)
         assert read_weights(place.checkpoint(0))["weight"].tolist() == [[23, 23]]
 
+    @pytest.mark.slow
     def test_a_loop_stops_early_like_any_other(self, place: Place) -> None:
         place.launch(
             self.study(
@@ -528,6 +533,7 @@ class TestOwnLoop:
         )
         assert place.curves(0)["best/score"] == [(0, 0.7)]
 
+    @pytest.mark.slow
     def test_a_loop_that_diverges_names_the_epoch(self, place: Place) -> None:
         result = place.launch(
             self.study(lambda: [{"loss/valid": 0.3}, {"loss/valid": float("inf")}])

@@ -118,6 +118,7 @@ def test_a_trial_asked_to_stop_counts_with_its_best_and_the_next_one_runs(
     assert place.trials()[0].value == max(scores)
 
 
+@pytest.mark.slow
 def test_another_launch_waits_for_a_trial_that_somebody_has_and_takes_it_over(
     place: Place,
 ) -> None:

@@ -244,7 +244,7 @@ class InterruptAt:
 @pytest.fixture
 def every_epoch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of all epochs, not only of some a second."""
-    monkeypatch.setattr("nnstudy.search.trial_life._SHOW_SECONDS", 0.0)
+    monkeypatch.setattr("nnstudy.search.announcer._SHOW_SECONDS", 0.0)
 
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

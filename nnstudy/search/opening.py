@@ -13,8 +13,8 @@ from nnstudy.search.events import Emit
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.plan import Plan
 from nnstudy.search.settings import Settings
+from nnstudy.search.stage_work import StageWork
 from nnstudy.search.stored import search_parts, validations
-from nnstudy.search.trial_life import StageWork
 from nnstudy.study import Stage, Study
 from nnstudy.tracking import Tracker
 

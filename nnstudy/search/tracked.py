@@ -17,7 +17,7 @@ from nnstudy.training import Record
 
 if TYPE_CHECKING:
     from nnstudy.search.plan import Plan
-    from nnstudy.search.trial_life import StageWork
+    from nnstudy.search.stage_work import StageWork
 
 
 def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:

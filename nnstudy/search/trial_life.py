@@ -6,66 +6,31 @@ import contextlib
 import math
 import time
 import zlib
-from dataclasses import dataclass
 
 import optuna
 import torch
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from nnstudy.data import Data
 from nnstudy.diagnostics import UpdateRatioMonitor
 from nnstudy.errors import UserError
 from nnstudy.search import requests
+from nnstudy.search.announcer import Announcer
 from nnstudy.search.endings import ATTRIBUTE, Ending, complete, diverged, failed, pruned
-from nnstudy.search.events import Emit, Event
 from nnstudy.search.heartbeat import heartbeat
-from nnstudy.search.interruption import Interruption
 from nnstudy.search.keeping import Uploads, free_disk, trial_directory
 from nnstudy.search.leases import Lease
-from nnstudy.search.plan import Plan
 from nnstudy.search.reporting import is_reported
-from nnstudy.search.settings import Settings
+from nnstudy.search.stage_work import StageWork
 from nnstudy.search.tracked import best_curves, curves, last_step, open_trial_run
-from nnstudy.study import Study
 from nnstudy.study.building import build_training
-from nnstudy.tracking import Tracker
 from nnstudy.training import Diverged, Record, Training
 from nnstudy.training.checkpoints import CheckpointError, Keeper, read
 from nnstudy.training.own_loop import OwnTraining
 from nnstudy.training.seeds import seed_everything
 
 _SYNC_SECONDS = 1.0
-_SHOW_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class StageWork:
-    """What a worker needs to run the trials of a stage.
-
-    Attributes:
-        study: The study, from its file.
-        plan: The stage as it is stored.
-        storage: Optuna's storage.
-        optuna_study: The stage's Optuna study, with its sampler and pruner.
-        data: The data of the study.
-        tracker: MLflow.
-        settings: Device, places and rules of this process.
-        emit: Hears what happens.
-        interruption: Asks for an early end.
-    """
-
-    study: Study
-    plan: Plan
-    storage: RDBStorage
-    optuna_study: optuna.Study
-    data: Data
-    tracker: Tracker
-    settings: Settings
-    emit: Emit
-    interruption: Interruption
 
 
 class Interrupted(Exception):
@@ -110,6 +75,7 @@ class TrialLife:
         self.training: Training | OwnTraining | None = None
         self.best: Record | None = None
         self.uploads: Uploads | None = None
+        self.announcer = Announcer(work.emit, work.plan, trial.number)
         self._monitor: UpdateRatioMonitor | None = None
         self._study_stopped = False
         self._tracked = 0
@@ -118,7 +84,6 @@ class TrialLife:
         )
         self._undelivered: list[Record] = []
         self._synced = time.monotonic()
-        self._shown = -math.inf
 
     def live(self) -> Ending | None:
         """Runs the trial to its end.
@@ -169,7 +134,7 @@ class TrialLife:
             self._open_run()
         self.uploads = Uploads(self.keeper, self.run) if self.work.settings.upload else None
         self._continue()
-        self._emit_start()
+        self.announcer.begun(self.trial.params, self.training.history)
         self._attach_monitor()
         for record in self.training:
             self._observe(record)
@@ -224,7 +189,7 @@ class TrialLife:
         assert training is not None
         problem = self._load_last(training)
         if problem:
-            self._say(f"trial {self.number} starts again: {problem}")
+            self.announcer.say(f"trial {self.number} starts again: {problem}")
             self._start_again()
             return
         for record in training.history:
@@ -281,9 +246,8 @@ class TrialLife:
             average_score=record.values.get(f"{self.work.plan.metric}_average"),
         )
         self._undelivered.append(record)
-        if time.monotonic() - self._shown >= _SHOW_SECONDS:
-            self._shown = time.monotonic()
-            self._emit_epoch(record, score)
+        assert self.best is not None
+        self.announcer.validated(record, score, self._score(self.best))
 
     @property
     def _continuable(self) -> bool:
@@ -410,19 +374,7 @@ class TrialLife:
         self._tell_optuna(ending, value)
         self.keeper.discard_last()
         free_disk(self.work.optuna_study, self.work.plan, self.work.settings)
-        self.work.emit(
-            Event(
-                "end",
-                {
-                    "stage": self.work.plan.stage,
-                    "trial": self.number,
-                    "state": ending.label,
-                    "reason": ending.reason,
-                    "value": value,
-                    **{k: facts[k] for k in ("epochs", "best_epoch", "seconds")},
-                },
-            )
-        )
+        self.announcer.ended(ending, value, facts)
         return ending
 
     def _judged_checkpoint(self) -> str | None:
@@ -440,47 +392,10 @@ class TrialLife:
         except optuna.exceptions.UpdateFinishedTrialError:
             raise LeaseLost from None
 
-    # -- Telling others ---------------------------------------------------------------------
-
     def _progress(self) -> object:
         if isinstance(self.training, Training):
             return self.training.position
         return time.monotonic()  # a loop of the user's own does not tell where it is
-
-    def _say(self, text: str) -> None:
-        self.work.emit(Event("message", {"text": text}))
-
-    def _emit_start(self) -> None:
-        history = self.training.history if self.training else []
-        self.work.emit(
-            Event(
-                "trial",
-                {
-                    "stage": self.work.plan.stage,
-                    "trial": self.number,
-                    "params": self.trial.params,
-                    "epoch": history[-1].epoch if history else 0,
-                    "epochs": self.work.plan.epochs,
-                },
-            )
-        )
-
-    def _emit_epoch(self, record: Record, score: float) -> None:
-        assert self.best is not None
-        self.work.emit(
-            Event(
-                "epoch",
-                {
-                    "stage": self.work.plan.stage,
-                    "trial": self.number,
-                    "step": record.step,
-                    "epoch": record.epoch,
-                    "score": score,
-                    "best": self._score(self.best),
-                    "seconds": record.seconds,
-                },
-            )
-        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,7 +15,8 @@ from nnstudy.search import requests
 from nnstudy.search.budget import Budget, claim, count
 from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.leases import Leases
-from nnstudy.search.trial_life import Interrupted, StageWork, TrialLife
+from nnstudy.search.stage_work import StageWork
+from nnstudy.search.trial_life import Interrupted, TrialLife
 
 _HOPELESS = 3
 _WAIT_SECONDS = 0.5

@@ -16,6 +16,8 @@ from nnstudy import EarlyStopping, Recipe, Stage, Study, datasets, models
 def recipe(trial, data):
     """RNN, LSTM or GRU; gradients are clipped, since those through time can explode."""
     lr = trial.suggest_float("lr", 1e-4, 0.1, log=True)
+    clip = trial.suggest_float("clip", 0.1, 10.0, log=True)
+    by_norm = trial.suggest_categorical("clip_by", ["norm", "value"]) == "norm"
     return Recipe(
         network=models.recurrent(
             data.shape,
@@ -27,7 +29,8 @@ def recipe(trial, data):
         ),
         optimizer=partial(torch.optim.Adam, lr=lr),
         batch_size=trial.suggest_categorical("batch_size", [16, 32, 64]),
-        clip_norm=trial.suggest_float("clip_norm", 0.1, 10.0, log=True),
+        clip_norm=clip if by_norm else None,
+        clip_value=None if by_norm else clip,
     )
 
 
@@ -36,6 +39,6 @@ study = Study(
     recipe,
     data=datasets.digits_rows,
     stages=[Stage(trials=24, epochs=20, sampler="tpe", pruner="median")],
-    start={"cell": "lstm", "units": 64, "layers": 1, "lr": 0.01, "clip_norm": 1.0},
+    start={"cell": "lstm", "units": 64, "layers": 1, "lr": 0.01, "clip_by": "norm", "clip": 1.0},
     early_stopping=EarlyStopping(patience=5),
 )

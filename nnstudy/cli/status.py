@@ -70,11 +70,11 @@ def _described(stage: StageStatus) -> str:
 def _running(stage: StageStatus) -> list[str]:
     if not stage.running:
         return []
-    rows = [("trial", "step", "best so far", "age", "worker", "parameters")]
+    rows = [("trial", "epoch", "best so far", "age", "worker", "parameters")]
     rows += [
         (
             str(trial.trial),
-            str(trial.step),
+            f"{trial.epoch:g}",
             words.score(trial.value),
             words.duration(trial.age_seconds),
             trial.worker,

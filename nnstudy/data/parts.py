@@ -124,6 +124,7 @@ class TensorPart(Part):
         inputs, targets = self._inputs, self.targets
         home = inputs.device
         there = home if device is None else torch.device(device)
+        overlap = there.type == "cuda"  # the other way the memory is not yet filled
         prepare = self._preparation(there, augmentation)
         rest = (self.order(None) if order is None else order)[start * batch_size :].to(home)
         if len(rest) == 0:
@@ -131,7 +132,7 @@ class TensorPart(Part):
         for index in torch.split(rest, batch_size):
             x, y = inputs.index_select(0, index), targets.index_select(0, index)
             if there != home:
-                x, y = x.to(there, non_blocking=True), y.to(there, non_blocking=True)
+                x, y = x.to(there, non_blocking=overlap), y.to(there, non_blocking=overlap)
             yield (x if prepare is None else prepare(x)), y
 
     def _preparation(
@@ -239,8 +240,8 @@ class LoaderPart(Part):
         targets = torch.split(self.targets[rest.to(self.targets.device)], batch_size)
         pin = there.type == "cuda"
         for raw, y in zip(self._read(rest, batch_size, pin), targets, strict=True):
-            x = prepare(raw.to(there, non_blocking=True))
-            yield x, y.to(there, non_blocking=True)
+            x = prepare(raw.to(there, non_blocking=pin))
+            yield x, y.to(there, non_blocking=pin)
 
     def _read(self, order: Tensor, batch_size: int, pin: bool = False) -> Iterator[Tensor]:
         from torch.utils.data import DataLoader

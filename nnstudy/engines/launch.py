@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from nnstudy.engines.local import run_workers
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.orders import Orders
 from nnstudy.engines.preparation import Preparation
 from nnstudy.engines.storing import store_stage
+from nnstudy.errors import UserError
 from nnstudy.search.budget import count
 from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.events import Emit, Event, ignore
@@ -20,7 +24,7 @@ from nnstudy.search.interruption import Interruption
 from nnstudy.search.leases import Leases
 from nnstudy.search.plan import Plan
 from nnstudy.search.results import best_trial, ending_of, stage_story
-from nnstudy.search.tracked import open_stage_run
+from nnstudy.search.tracked import close_stage_run, open_stage_run
 from nnstudy.search.worker import owner_name
 from nnstudy.secret_urls import mask
 from nnstudy.study import Study
@@ -127,24 +131,30 @@ def _run_stage(
             },
         )
     )
-    run = open_stage_run(prepared.tracker, plan)
-    if finished() < plan.trials:
-        run_workers(
-            _orders(prepared, plan),
-            prepared.workers,
-            study=prepared.study,
-            data=prepared.data,
-            emit=prepared.emit,
-            interruption=interruption,
-            is_done=lambda: finished() >= plan.trials,
-        )
+    open_stage_run(prepared.tracker, plan)
+    try:
+        if finished() < plan.trials:
+            run_workers(
+                _orders(prepared, plan),
+                prepared.workers,
+                study=prepared.study,
+                data=prepared.data,
+                emit=prepared.emit,
+                interruption=interruption,
+                is_done=lambda: finished() >= plan.trials,
+            )
+    except (UserError, KeyboardInterrupt):
+        # What went wrong may be what this needs too, and is the more interesting.
+        with contextlib.suppress(UserError, StorageInternalError, SQLAlchemyError):
+            _close(prepared, plan, optuna_study, done=False)
+        raise
     done = finished() >= plan.trials
-    run.set_note(stage_story(plan, optuna_study))
-    if done:
-        run.finish()
-    else:
-        run.flush()
+    _close(prepared, plan, optuna_study, done=done)
     return done
+
+
+def _close(prepared: Preparation, plan: Plan, optuna_study: optuna.Study, *, done: bool) -> None:
+    close_stage_run(prepared.tracker, plan, note=stage_story(plan, optuna_study), done=done)
 
 
 def _orders(prepared: Preparation, plan: Plan) -> Orders:

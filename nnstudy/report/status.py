@@ -14,6 +14,7 @@ from nnstudy.report.time_left import time_left
 from nnstudy.search import requests
 from nnstudy.search.evaluation import test_looks
 from nnstudy.search.leases import LeaseInfo, Leases
+from nnstudy.search.plan import Plan
 from nnstudy.search.results import STATES, best_trial, ending_of
 from nnstudy.search.stored import StoredStage, require_stages, stored_stages
 
@@ -39,7 +40,8 @@ class Running:
 
     Attributes:
         trial: Its number.
-        step: The last validation it reported; 0 before the first.
+        epoch: The epoch it reported last; 0 before the first. Reports thin out, so that it may
+            be a fifth further.
         value: What it reported then, its best so far, or None.
         worker: Host and process that hold it.
         age_seconds: Time since it began.
@@ -47,7 +49,7 @@ class Running:
     """
 
     trial: int
-    step: int
+    epoch: float
     value: float | None
     worker: str
     age_seconds: float
@@ -118,7 +120,7 @@ def stage_status(stage: StoredStage, leases: dict[int, LeaseInfo]) -> StageStatu
     finished = [trial for trial in trials if trial.state.is_finished()]
     begun = [trial for trial in trials if trial.state is TrialState.RUNNING]
     running = [
-        _running(trial, leases[trial._trial_id])
+        _running(trial, leases[trial._trial_id], plan)
         for trial in begun
         if _is_held(leases.get(trial._trial_id))
     ]
@@ -153,18 +155,24 @@ def _is_held(lease: LeaseInfo | None) -> bool:
     return lease is not None and lease.expires_in_seconds > 0
 
 
-def _running(trial: FrozenTrial, lease: LeaseInfo) -> Running:
+def _running(trial: FrozenTrial, lease: LeaseInfo, plan: Plan) -> Running:
     step = max(trial.intermediate_values, default=0)
     started = trial.datetime_start
     now = datetime.datetime.now()
     return Running(
         trial=trial.number,
-        step=step,
+        epoch=min(plan.epochs, step * _epochs_between_validations(plan)),
         value=trial.intermediate_values.get(step),
         worker=lease.owner,
         age_seconds=max(0.0, (now - started).total_seconds()) if started else 0.0,
         params=trial.params,
     )
+
+
+def _epochs_between_validations(plan: Plan) -> float:
+    if plan.validate_every is None:
+        return 1.0
+    return float(plan.validate_every / plan.data["examples"]["train"])
 
 
 def _durations(finished: list[FrozenTrial], leases: dict[int, LeaseInfo]) -> list[float]:

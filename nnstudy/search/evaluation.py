@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,8 +108,18 @@ def evaluate_trial(
     study = _load_study(plan, warn)
     data = load_planned_data(study, plan, directory=data_directory)
     training = _rebuild(study, plan, data, trial, settings.device)
-    path = _fetch(trial, plan, settings, lambda: Tracker(tracking_uri, artifacts))
-    network = _trained(training, path)
+    with tempfile.TemporaryDirectory() as scratch:
+        network = _trained(
+            training,
+            _find(
+                trial,
+                plan,
+                settings,
+                lambda place: fetch_checkpoint(
+                    Tracker(tracking_uri, artifacts), place, Path(scratch)
+                ),
+            ),
+        )
     examples = _open(data, part, lambda: _record_look(storage, chosen, trial.number))
     device = resolve_device(settings.device)
     scores = evaluate(
@@ -187,9 +198,8 @@ def _rebuild(
         ) from error
 
 
-def _fetch(
-    trial: FrozenTrial, plan: Plan, settings: Settings, tracker: Callable[[], Tracker]
-) -> Path:
+def _find(trial: FrozenTrial, plan: Plan, settings: Settings, fetch: Callable[[str], Path]) -> Path:
+    """Returns the checkpoint's file, from where it is kept now."""
     place = _facts(trial).get("checkpoint")
     if place is None:
         raise UserError(
@@ -199,9 +209,7 @@ def _fetch(
     moved = trial_directory(plan, settings, trial.number) / Path(place).name
     if moved.exists():
         return moved
-    if place.startswith("runs:/"):
-        return fetch_checkpoint(tracker(), place)
-    return Path(place)
+    return fetch(place) if place.startswith("runs:/") else Path(place)
 
 
 def _trained(training: Training | OwnTraining, path: Path) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -69,30 +68,25 @@ class Uploads:
             if not self._run.log_artifact(path, _FOLDER):
                 return checkpoint
             path.unlink()
+        self._run.delete_artifact(f"{_FOLDER}/last.safetensors")
         if checkpoint is None:
             return None
         return f"{_RUNS}{self._run.run_id}/{_FOLDER}/{Path(checkpoint).name}"
 
 
-def fetch_checkpoint(tracker: Tracker, place: str) -> Path:
-    """Returns the file of a checkpoint, wherever it is kept.
+def fetch_checkpoint(tracker: Tracker, place: str, directory: Path) -> Path:
+    """Fetches a checkpoint that is kept among the artifacts of a run.
 
     Args:
         tracker: MLflow.
-        place: What is stored with the trial: a path, or ``runs:/<run id>/<path>``.
+        place: What is stored with the trial: ``runs:/<run id>/<path>``.
+        directory: Where to put the file.
 
     Raises:
-        UserError: If it cannot be reached from here.
+        UserError: If there is no such artifact.
     """
-    if not place.startswith(_RUNS):
-        if not Path(place).exists():
-            raise UserError(
-                f"the checkpoint {place} cannot be reached from here; run this where the"
-                " checkpoints are, or launch with --checkpoints mlflow"
-            )
-        return Path(place)
     run_id, _, path = place.removeprefix(_RUNS).partition("/")
-    found = tracker.run(run_id).download(path, Path(tempfile.mkdtemp(prefix="nnstudy-")))
+    found = tracker.run(run_id).download(path, directory)
     if found is None:
         raise UserError(f"the checkpoint {place} is not among the artifacts of its MLflow run")
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 _STOP = "nnstudy:stop"
-_STOP_TRIALS = "nnstudy:stop_trials"
+_STOP_TRIAL = "nnstudy:stop/"
 
 
 def stop_study(study: optuna.Study) -> None:
@@ -18,8 +18,7 @@ def stop_study(study: optuna.Study) -> None:
 
 def stop_trial(study: optuna.Study, number: int) -> None:
     """Asks for the end of one trial after its current epoch; its best so far counts."""
-    numbers = {*study.user_attrs.get(_STOP_TRIALS, []), number}
-    study.set_user_attr(_STOP_TRIALS, sorted(numbers))
+    study.set_user_attr(f"{_STOP_TRIAL}{number}", True)
 
 
 def resume(study: optuna.Study) -> None:
@@ -35,7 +34,7 @@ def is_study_stopped(study: optuna.Study) -> bool:
 
 def is_trial_stopped(study: optuna.Study, number: int) -> bool:
     """Tells whether a trial is asked to stop."""
-    return number in study.user_attrs.get(_STOP_TRIALS, [])
+    return bool(study.user_attrs.get(f"{_STOP_TRIAL}{number}"))
 
 
 def enqueue(study: optuna.Study, point: Mapping[str, Any]) -> None:

@@ -39,6 +39,11 @@ class Settings:
                 raise UserError(
                     f"Settings({name}=...) must be at least {least}, got {getattr(self, name)}"
                 )
+        if self.upload and self.disk_limit is not None:
+            raise UserError(
+                "a limit on disk space holds for a directory of checkpoints; MLflow's artifacts"
+                " have none: give a directory, or leave the limit out"
+            )
         if not self.lease_seconds > 0:
             raise UserError(
                 f"Settings(lease_seconds=...) must be above 0, got {self.lease_seconds}"

@@ -95,11 +95,10 @@ def search_parts(plan: Plan, stage: Stage, validations: int) -> tuple[BaseSample
 def validations(plan: Plan, examples: int) -> int:
     """Returns the largest step that a trial of a stage can report.
 
-    It must not depend on the trial, or pruners of several workers would disagree; a recipe
+    It does not depend on the trial, or pruners of several workers would disagree; a recipe
     with fewer epochs of its own just ends earlier.
     """
-    # The minibatch size does not matter where validations come once an epoch.
-    return max(1, Budget.of(examples, 1, plan.epochs, plan.validate_every).validations)
+    return Budget.of(examples, 1, plan.epochs, plan.validate_every).validations
 
 
 def differences(stored: Plan, now: Plan) -> list[str]:

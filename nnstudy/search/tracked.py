@@ -81,10 +81,7 @@ def open_stage_run(tracker: Tracker, plan: Plan, *, note: str = "") -> StageRun:
         key=plan.key,
         tags=environment(),
         params={
-            "trials": plan.trials,
             "epochs": plan.epochs,
-            "sampler": json.dumps(plan.sampler),
-            "pruner": json.dumps(plan.pruner),
             "seed": plan.seed,
             "metric": plan.metric,
             "direction": plan.direction,
@@ -92,6 +89,23 @@ def open_stage_run(tracker: Tracker, plan: Plan, *, note: str = "") -> StageRun:
         },
         note=note,
     )
+
+
+def close_stage_run(tracker: Tracker, plan: Plan, *, note: str, done: bool) -> None:
+    """Ends the run of a stage, with what came of it; a later launch opens it again.
+
+    What a later launch may change stands in tags, since a parameter of MLflow never changes.
+    """
+    run = open_stage_run(tracker, plan)
+    run.set_note(note)
+    run.set_tags(
+        {
+            "nnstudy.trials": plan.trials,
+            "nnstudy.sampler": json.dumps(plan.sampler),
+            "nnstudy.pruner": json.dumps(plan.pruner),
+        }
+    )
+    run.finish("FINISHED" if done else "KILLED")
 
 
 def curves(record: Record) -> dict[str, float]:

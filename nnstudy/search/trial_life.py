@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 import zlib
+from collections.abc import Iterator
 
 import optuna
 import torch
@@ -78,6 +79,7 @@ class TrialLife:
         self.announcer = Announcer(work.emit, work.plan, trial.number)
         self._monitor: UpdateRatioMonitor | None = None
         self._study_stopped = False
+        self._saving = False
         self._tracked = 0
         self._reported = max(
             trial.study._storage.get_trial(trial._trial_id).intermediate_values, default=0
@@ -97,7 +99,9 @@ class TrialLife:
         """
         with heartbeat(self.lease, self._progress):
             try:
-                return self._tell(self._ending())
+                ending = self._ending()
+                with self._being_saved():
+                    return self._tell(ending)
             except LeaseLost:
                 return None
             except (StorageInternalError, SQLAlchemyError) as error:
@@ -226,7 +230,7 @@ class TrialLife:
             self._monitor = UpdateRatioMonitor(
                 self.training.network,
                 self.training.optimizer,
-                steps_per_epoch=self.training.budget.interval,
+                steps_per_epoch=self.training.budget.minibatches_between,
             )
 
     # -- At each validation -----------------------------------------------------------------
@@ -296,20 +300,30 @@ class TrialLife:
 
     def _sync(self) -> None:
         """Writes what is due: the checkpoint first, which holds what MLflow gets after it."""
-        self._require_lease()
-        self.keeper.flush()
-        self._deliver()
-        if self.uploads:
-            self.uploads.sync()
+        with self._being_saved():
+            self._require_lease()
+            self.keeper.flush()
+            self._deliver()
+            if self.uploads:
+                self.uploads.sync()
         self._synced = time.monotonic()
         self._study_stopped = requests.is_study_stopped(self.work.optuna_study)
 
     def _save(self) -> None:
-        self._require_lease()
-        self.keeper.flush()
-        self._deliver()
-        if self.uploads:
-            self.uploads.save()
+        with self._being_saved():
+            self._require_lease()
+            self.keeper.flush()
+            self._deliver()
+            if self.uploads:
+                self.uploads.save()
+
+    @contextlib.contextmanager
+    def _being_saved(self) -> Iterator[None]:
+        self._saving = True
+        try:
+            yield
+        finally:
+            self._saving = False
 
     def _deliver(self) -> None:
         for record in self._undelivered:
@@ -393,9 +407,14 @@ class TrialLife:
             raise LeaseLost from None
 
     def _progress(self) -> object:
-        if isinstance(self.training, Training):
-            return self.training.position
-        return time.monotonic()  # a loop of the user's own does not tell where it is
+        """Returns what stands still only where the trial hangs.
+
+        A loop of the user's own does not tell where it is, nor does a recipe that builds, nor
+        an upload that takes minutes.
+        """
+        if self._saving or not isinstance(self.training, Training):
+            return time.monotonic()
+        return self.training.pulse
 
 
 def _first_line(error: BaseException) -> str:

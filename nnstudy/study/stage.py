@@ -38,5 +38,11 @@ class Stage:
         validate_name(self.name, "stage")
         if self.trials < 1:
             raise UserError(f"Stage {self.name!r}: trials must be at least 1, got {self.trials}")
+        for kind in ("sampler", "pruner"):
+            if getattr(self, f"{kind}_options") and not isinstance(getattr(self, kind), str):
+                raise UserError(
+                    f"Stage {self.name!r}: {kind}_options belong to a {kind} by name; this one is"
+                    f" an object, which has its options already"
+                )
         if self.epochs <= 0:
             raise UserError(f"Stage {self.name!r}: epochs must be above 0, got {self.epochs}")

@@ -169,6 +169,17 @@ class Run:
             )
             return None
 
+    def delete_artifact(self, path: str) -> None:
+        """Deletes an artifact, if it is there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            root = self._client.get_run(self.run_id).info.artifact_uri
+            repository: Any = get_artifact_repository(root, tracking_uri=self._location.uri)
+            repository.delete_artifacts(path)
+        except Exception as error:
+            _log.debug("artifact %s not deleted: %s", path, self._location.scrub(error))
+
     def _deliver(self) -> None:
         from mlflow.entities import Metric, RunTag
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
+    after_minibatch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Measures a network on a part of the data.
 
@@ -65,6 +66,7 @@ def evaluate(
         metrics: More scores, each of the outputs and targets of the whole part.
         device: Where to compute.
         batch_size: Examples at once; default: what is quick for the network.
+        after_minibatch: Called after each minibatch.
 
     Returns:
         ``loss``, ``accuracy`` where the targets are classes, and the metrics, by name.
@@ -87,6 +89,7 @@ def evaluate(
                 correct = right if correct is None else correct + right
             if metrics:
                 kept.append((outputs, targets))
+            after_minibatch()
     values = {"loss": float(total) / len(part)}
     if correct is not None:
         values["accuracy"] = int(correct) / len(part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +71,7 @@ class Training:
         network: The network, on its device.
         optimizer: The optimizer.
         average: The moving average of the weights, or None.
+        pulse: Grows with every minibatch, in training and in validation: a sign of life.
         history: The records so far.
         seconds: Time spent in training and validation, in seconds, over all continuations.
         seconds_of_validation: What of it this process spent in validation.
@@ -130,12 +130,15 @@ class Training:
         self._autocast, self._scaler = self._make_precision(precision)
 
         self.position = 0
+        self._validated = 0
+        self.pulse = 0
         self.examples_seen = 0
         self.seconds = 0.0
         self.seconds_of_validation = 0.0
         self.history: list[Record] = []
         self.ended: str | None = None
         self._running = RunningScores()
+        self._used: dict[str, float] | None = None
         self._in_segment = False
         self._order: tuple[int, Tensor] | None = None
 
@@ -150,8 +153,8 @@ class Training:
 
     def _next_record(self) -> Record:
         started = time.perf_counter()
-        # Counted, since the state may come from between the last minibatch and its validation.
-        end = self.budget.next_validation(len(self.history) * self.budget.interval)
+        # Not from the position, since the state may come from between the last minibatch and its validation.
+        end = self.budget.next_validation(self._validated)
         if not self._in_segment:
             seed_everything(*self._seed, self.position)
             self._running.reset()
@@ -161,12 +164,13 @@ class Training:
             epoch, begin = divmod(self.position, self.budget.steps.per_epoch)
             self._train_epoch(epoch, begin, begin + end - self.position)
         self._in_segment = False
+        self._validated = self.position
         validating = time.perf_counter()
         values = self._validate()
         self.seconds_of_validation += time.perf_counter() - validating
         self.seconds += time.perf_counter() - started
         record = Record(
-            step=len(self.history) + 1,
+            step=self.budget.step_at(self.position),
             epoch=self.position / self.budget.steps.per_epoch,
             examples_seen=self.examples_seen,
             seconds=self.seconds,
@@ -199,6 +203,9 @@ class Training:
             self._train_step(inputs, targets)
             for hook in step_hooks:
                 hook(self)
+        # Also where no validation follows, so that the right epoch is named.
+        self._running.collect()
+        self._refuse_divergence(self._running.loss, "training")
 
     def _train_step(self, inputs: Tensor, targets: Tensor) -> None:
         if self._closure_steps:
@@ -213,6 +220,7 @@ class Training:
             else:
                 self.optimizer.step()
         if self.schedule is not None:
+            self._used = self._rates()  # the schedule is about to set those of the next step
             self.schedule.step()
         if self.average:
             self.average.update()
@@ -222,6 +230,7 @@ class Training:
             self._refuse_divergence(self._running.loss, "training")
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        self.pulse += 1
         if self._autocast is None:
             outputs = self.network(inputs)
             return outputs, self.loss(outputs, targets)
@@ -264,13 +273,14 @@ class Training:
         self._refuse_divergence(values["loss/valid"], "validation")
         if self.average:
             values |= self._evaluate(self.average.network, "valid_average")
-        group = self.optimizer.param_groups[0]
-        values["lr"] = float(group["lr"])
-        if "momentum" in group:
-            values["momentum"] = float(group["momentum"])
+        values |= self._used or self._rates()
         if self.schedule is not None:
             self.schedule.validated(values["loss/valid"])
         return values
+
+    def _rates(self) -> dict[str, float]:
+        group = self.optimizer.param_groups[0]
+        return {name: float(group[name]) for name in ("lr", "momentum") if name in group}
 
     def _evaluate(self, network: nn.Module, part: str) -> dict[str, float]:
         scores = evaluate(
@@ -279,6 +289,7 @@ class Training:
             self.loss,
             metrics=self.recipe.metrics,
             device=self.device,
+            after_minibatch=self._beat,
         )
         return {f"{name}/{part}": value for name, value in scores.items()}
 
@@ -307,6 +318,7 @@ class Training:
         return {
             "version": STATE_VERSION,
             "position": self.position,
+            "validated": self._validated,
             "examples_seen": self.examples_seen,
             "seconds": self.seconds,
             "ended": self.ended,
@@ -336,6 +348,7 @@ class Training:
                 " that is understood here; upgrade nnstudy"
             )
         self.position = state["position"]
+        self._validated = state["validated"]
         self.examples_seen = state["examples_seen"]
         self.seconds = state["seconds"]
         self.ended = state["ended"]
@@ -366,12 +379,16 @@ class Training:
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         if not parameters:
             raise UserError("the network has no parameters to train")
-        optimizer = None
-        if weight_decay:
-            groups = regularisation.parameter_groups(self.network, weight_decay)
-            with contextlib.suppress(ValueError):  # L-BFGS takes no groups
-                optimizer = recipe.optimizer(groups)
-        optimizer = optimizer or recipe.optimizer(parameters)
+        try:
+            optimizer = recipe.optimizer(
+                regularisation.parameter_groups(self.network, weight_decay)
+                if weight_decay
+                else parameters
+            )
+        except ValueError:
+            optimizer = recipe.optimizer(parameters)
+            if not isinstance(optimizer, torch.optim.LBFGS):  # which alone takes no groups
+                raise
         if not isinstance(optimizer, Optimizer):
             raise UserError(
                 "Recipe(optimizer=...) must return a torch.optim.Optimizer,"
@@ -407,6 +424,9 @@ class Training:
             generator = derived_generator(*self._seed, epoch, 1)
             self._order = epoch, self._train_part.order(generator)
         return self._order[1]
+
+    def _beat(self) -> None:
+        self.pulse += 1
 
     def _refuse_divergence(self, loss: float, where: str) -> None:
         if not math.isfinite(loss):

@@ -13,8 +13,9 @@ class Record:
     """What is known after one validation: an epoch, unless validations are more frequent.
 
     Attributes:
-        step: Validations completed; equals the completed epochs unless validations are more
-            frequent. 0 is the untrained network.
+        step: Epochs completed, or intervals of ``validate_every`` examples where validations
+            have an interval of their own; the last one may be shorter. 0 is the untrained
+            network.
         epoch: Epochs completed, as a fraction where validations fall inside an epoch.
         examples_seen: Training examples seen so far, with repetition.
         seconds: Time spent in training and validation so far, in seconds, without pauses.

@@ -44,12 +44,12 @@ class RunningScores:
         self._elements += outputs.numel()
         if len(self._losses) < _MOST_STEPS and self._elements < _MOST_ELEMENTS:
             return False
-        self._collect()
+        self.collect()
         return True
 
     def means(self) -> dict[str, float]:
         """Returns the mean ``loss``, and ``accuracy`` where the targets are classes."""
-        self._collect()
+        self.collect()
         values = {"loss": self._sum / max(1, self._examples)}
         if self._counted:
             values["accuracy"] = self._correct / max(1, self._examples)
@@ -57,7 +57,7 @@ class RunningScores:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the sums."""
-        self._collect()
+        self.collect()
         return {
             "sum": self._sum,
             "correct": self._correct,
@@ -71,7 +71,8 @@ class RunningScores:
         self._sum, self._correct = state["sum"], state["correct"]
         self._examples, self._counted = state["examples"], state["counted"]
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
+        """Brings the sums up to date."""
         if not self._losses:
             return
         # One after another, so that the sum does not depend on when it was looked at.

@@ -88,7 +88,7 @@ def test_states_best_and_running_trials_are_told(any_storage_url: str) -> None:
     assert (status.best.trial, status.best.value) == (1, 0.9)
     assert status.best.params == study.trials[1].params
     [trial] = status.running
-    assert (trial.trial, trial.step, trial.value, trial.worker) == (5, 7, 0.4, "host:1")
+    assert (trial.trial, trial.epoch, trial.value, trial.worker) == (5, 7, 0.4, "host:1")
     assert 0 <= trial.age_seconds < 60
     assert trial.params == running.params
     assert status.seconds_left is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,18 +14,21 @@ from nnstudy import Recipe
 from nnstudy.data import Data, load
 from nnstudy.errors import UserError
 from nnstudy.search.keeping import fetch_checkpoint
+from nnstudy.search.settings import Settings
 from nnstudy.tracking import Tracker
 from nnstudy.training.checkpoints import read_weights
 from nnstudy.training.evaluation import evaluate
 from tests.launching import InterruptAt, Place, blobs, network, toy
 
 
-def test_uploaded_checkpoints_are_found_again_and_leave_nothing_behind(place: Place) -> None:
+def test_uploaded_checkpoints_are_found_again_and_leave_nothing_behind(
+    place: Place, tmp_path: Path
+) -> None:
     place.launch(toy(trials=2, epochs=2), settings={"upload": True})
 
     facts = place.trials()[1].user_attrs["nnstudy"]
     tracker = Tracker(place.tracking_uri)
-    file = fetch_checkpoint(tracker, facts["checkpoint"])
+    file = fetch_checkpoint(tracker, facts["checkpoint"], tmp_path)
 
     assert facts["checkpoint"].startswith(f"runs:/{facts['run_id']}/checkpoints/best-epoch")
     assert read_weights(file)["0.weight"].shape[1] == 4
@@ -47,13 +51,29 @@ def test_a_trial_goes_on_from_an_uploaded_checkpoint_on_another_machine(place: P
     place.launch(toy(trials=1, epochs=6), settings={"upload": True})
 
     assert not [text for text in place.texts("message") if "starts again" in text]
+    client = Tracker(place.tracking_uri).client
+    kept = [
+        Path(entry.path).name
+        for entry in client.list_artifacts(place.run(0).info.run_id, "checkpoints")
+    ]
+    assert "last.safetensors" not in kept
     assert [step for step, _ in place.curves(0)["loss/valid"]] == [1, 2, 3, 4, 5, 6]
     assert place.trials()[0].value == place.trials("undisturbed/search")[0].value
 
 
-def test_a_checkpoint_that_is_not_here_is_named(place: Place) -> None:
-    with pytest.raises(UserError, match="elsewhere"):
-        fetch_checkpoint(Tracker(place.tracking_uri), "/elsewhere/best.safetensors")
+def test_an_artifact_that_is_not_there_is_named(place: Place, tmp_path: Path) -> None:
+    place.launch(toy(trials=1, epochs=1))
+    run_id = place.run(0).info.run_id
+
+    with pytest.raises(UserError, match="gone"):
+        fetch_checkpoint(
+            Tracker(place.tracking_uri), f"runs:/{run_id}/checkpoints/gone.safetensors", tmp_path
+        )
+
+
+def test_a_limit_for_uploaded_checkpoints_is_refused() -> None:
+    with pytest.raises(UserError, match="limit on disk space"):
+        Settings(upload=True, disk_limit=1)
 
 
 def test_a_limit_on_disk_space_keeps_the_best_trials(place: Place) -> None:

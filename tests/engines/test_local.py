@@ -52,10 +52,19 @@ class Habit(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def meet(workers):
+    # Waits until so many workers have a trial.
+    open(os.path.join(HERE, f"worker-{{os.getpid()}}"), "w").close()
+    deadline = time.monotonic() + 60
+    while sum(name.startswith("worker-") for name in os.listdir(HERE)) < workers:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def recipe(trial, data):
     lr = trial.suggest_float("lr", 1e-3, 1.0, log=True)
     print("printed by the recipe")
-    {misdeed}
+    {statement}
     return Recipe(
         network=nn.Linear(4, 3),
         optimizer=partial(torch.optim.SGD, lr=lr, momentum=0.9),
@@ -68,10 +77,10 @@ study = Study("toy", recipe, data=blobs, stages=[Stage(trials={trials}, epochs=6
 
 
 def write_study(
-    place: Place, *, seconds: float = 0.0, trials: int = 6, misdeed: str = "pass"
+    place: Place, *, seconds: float = 0.0, trials: int = 6, statement: str = "pass"
 ) -> str:
     file = place.directory / "study.py"
-    file.write_text(STUDY_FILE.format(seconds=seconds, trials=trials, misdeed=misdeed))
+    file.write_text(STUDY_FILE.format(seconds=seconds, trials=trials, statement=statement))
     return str(file)
 
 
@@ -86,7 +95,8 @@ def assert_whole(place: Place, trials: int) -> None:
 
 @pytest.mark.slow
 def test_two_workers_share_exactly_the_budget(place: Place) -> None:
-    result = place.launch(write_study(place, seconds=0.05), workers=2)
+    both_work = "if trial.study.study_name == 'toy/search': meet(2)"
+    result = place.launch(write_study(place, statement=both_work), workers=2)
 
     assert result.complete
     assert_whole(place, 6)
@@ -94,7 +104,6 @@ def test_two_workers_share_exactly_the_budget(place: Place) -> None:
     assert sorted(ends) == list(range(6))
     # What a recipe prints is passed on and disturbs no events.
     assert "printed by the recipe" in place.texts("output")
-    place.study()
     owners = {info.owner for info in _leases(place).all().values()}
     assert len(owners) == 2
     assert not _leases(place).held()
@@ -199,7 +208,7 @@ def test_a_second_ctrl_c_ends_the_workers_at_once(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("misdeed", "said"),
+    ("statement", "said"),
     [
         (
             "if trial.study.study_name == 'toy/search': raise ArithmeticError('no luck')",
@@ -213,13 +222,13 @@ def test_a_second_ctrl_c_ends_the_workers_at_once(place: Place) -> None:
     ids=["raises", "exits"],
 )
 def test_an_error_in_a_worker_ends_the_launch_with_its_words(
-    place: Place, misdeed: str, said: str, monkeypatch: pytest.MonkeyPatch
+    place: Place, statement: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "exit" in misdeed:
+    if "exit" in statement:
         monkeypatch.setattr("nnstudy.engines.local._MOST_DEATHS", 1)
         said = said.replace("11", "2")
     with pytest.raises(UserError, match=said):
-        place.launch(write_study(place, misdeed=misdeed), workers=2)
+        place.launch(write_study(place, statement=statement), workers=2)
 
 
 def test_orders_survive_the_way_to_a_worker() -> None:

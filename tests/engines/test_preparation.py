@@ -92,7 +92,7 @@ def test_options_override_the_study(place: Place) -> None:
     )
     curves = place.curves(0)
     assert curves["epoch"] == [(1, 0.5), (2, 1.0)]
-    assert curves["examples_seen"][-1] == (2, 64)
+    assert curves["examples_seen"][-1] == (2, 64.0)
     assert place.run(0).data.tags["nnstudy.seed"] == "4"
 
 

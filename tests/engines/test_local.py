@@ -240,7 +240,7 @@ def test_orders_survive_the_way_to_a_worker() -> None:
         tracking_uri="http://host:5000",
         artifacts=None,
         data_directory=Path("data"),
-        settings=Settings(device="cpu", checkpoints=Path("there"), disk_limit=5, upload=True),
+        settings=Settings(device="cpu", checkpoints=Path("there"), keep_best=2, upload=True),
     )
     assert Orders.from_json(orders.to_json()) == orders
     assert "\n" not in orders.to_json()

@@ -69,7 +69,7 @@ def test_a_third_signal_close_behind_does_not_tear_what_is_put_in_order() -> Non
 def test_a_signal_held_back_until_it_can_be_heard_is_heard() -> None:
     interruption = Interruption()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     with interruption.on_signals():
         assert interruption.requested
 

@@ -222,9 +222,11 @@ def test_half_the_trials_then_the_rest_on_any_database(
     half = place.launch(study, hear=at_third, interruption=at_third.interruption)
     assert (half.finished, half.trials, half.complete) == (2, 4, False)
     assert place.trials()[2].state is TrialState.RUNNING
+    assert place.stage_run().info.status == "KILLED"
 
     whole = place.launch(study)
     assert (whole.finished, whole.trials, whole.complete) == (4, 4, True)
+    assert place.stage_run().info.status == "FINISHED"
     assert [trial.number for trial in place.trials()] == [0, 1, 2, 3]
     assert {len(place.curves(number)["loss/valid"]) for number in range(4)} == {3}
     assert "***" in whole.storage or whole.storage.startswith("sqlite")

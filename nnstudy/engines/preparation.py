@@ -30,6 +30,7 @@ from nnstudy.search.storage import (
     storage_url,
 )
 from nnstudy.search.stored import (
+    is_begun,
     load_stage,
     refuse_differences,
     search_parts,
@@ -184,7 +185,7 @@ class Preparation:
             options=options.to_remember(),
         )
         found = load_stage(storage, plan.name) if storage else None
-        if found is not None and (found.user_attrs or found.get_trials(deepcopy=False)):
+        if found is not None and is_begun(found):
             plan = self._merge(Plan.of(found), plan)
         points = plan.sampler.get("options", {}).get("points")
         if plan.sampler.get("name") == "grid":

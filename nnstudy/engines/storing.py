@@ -13,7 +13,7 @@ from nnstudy.engines.preparation import Preparation
 from nnstudy.search import requests
 from nnstudy.search.locks import study_lock
 from nnstudy.search.plan import Plan
-from nnstudy.search.stored import load_stage, refuse_differences
+from nnstudy.search.stored import is_begun, load_stage, refuse_differences
 from nnstudy.search.tracked import open_stage_run, track_data
 from nnstudy.study.sources import Sources
 from nnstudy.tracking import StageRun
@@ -27,13 +27,14 @@ def store_stage(prepared: Preparation, plan: Plan) -> tuple[Plan, optuna.Study]:
     """
     with study_lock(prepared.storage, plan.study):
         found = load_stage(prepared.storage, plan.name)
-        if found is not None and found.user_attrs:
+        if found is not None and is_begun(found):
             stored = Plan.of(found)
             if stored.uid != plan.uid:
                 # Another launch was quicker: it stored the stage since this one looked.
                 refuse_differences(prepared.study, stored, plan)
                 plan = stored
             elif stored != plan:
+                _keep_changed_sources(prepared, stored, plan)
                 plan.save(found)
             requests.resume(found)
             return plan, found
@@ -41,10 +42,11 @@ def store_stage(prepared: Preparation, plan: Plan) -> tuple[Plan, optuna.Study]:
         made = found or optuna.create_study(
             study_name=plan.name, storage=prepared.storage, direction=plan.direction
         )
-        plan.save(made)
         if plan.position == 0:
             for point in prepared.study.start_points:
-                requests.enqueue(made, point)
+                requests.enqueue(made, point, once=True)
+        # Last, so that after a crash in between the next launch does all of it again.
+        plan.save(made)
         return plan, made
 
 
@@ -58,7 +60,7 @@ def _track(prepared: Preparation, plan: Plan) -> Plan:
     plan = replace(plan, experiment_id=experiment_id)
     run = open_stage_run(tracker, plan, note=f"Stage **{plan.stage}** of study **{plan.study}**.")
     if prepared.sources:
-        _keep_sources(prepared.sources, run)
+        _keep_sources(prepared.sources, run, "code")
     track_data(tracker, run.run_id, data)
     names, logarithms = list(prepared.space.parameters), set(prepared.space.log_scaled)
     tracker.saved_view(
@@ -72,11 +74,18 @@ def _track(prepared: Preparation, plan: Plan) -> Plan:
     return replace(plan, run_id=run.run_id)
 
 
-def _keep_sources(sources: Sources, run: StageRun) -> None:
+def _keep_changed_sources(prepared: Preparation, stored: Plan, plan: Plan) -> None:
+    """Keeps another version of the sources beside the first; trials say which one they had."""
+    if prepared.sources and plan.sources != stored.sources:
+        run = open_stage_run(prepared.tracker, plan)
+        _keep_sources(prepared.sources, run, f"code-{prepared.sources.hash[:8]}")
+
+
+def _keep_sources(sources: Sources, run: StageRun, folder: str) -> None:
     """Keeps the study file and what it imports with the stage, so that it can be rebuilt."""
     with tempfile.TemporaryDirectory() as directory:
         sources.write_to(Path(directory))
-        run.log_artifacts(directory, "code")
-    run.log_dict({"main": sources.main, "hashes": sources.per_file}, "code.json")
+        run.log_artifacts(directory, folder)
+    run.log_dict({"main": sources.main, "hashes": sources.per_file}, f"{folder}.json")
     run.set_tags({"nnstudy.sources": sources.hash})
     run.flush()

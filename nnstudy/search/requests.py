@@ -37,6 +37,12 @@ def is_trial_stopped(study: optuna.Study, number: int) -> bool:
     return bool(study.user_attrs.get(f"{_STOP_TRIAL}{number}"))
 
 
-def enqueue(study: optuna.Study, point: Mapping[str, Any]) -> None:
-    """Asks for a point to be tried next; parameters it leaves out are sampled."""
-    study.enqueue_trial(dict(point))
+def enqueue(study: optuna.Study, point: Mapping[str, Any], *, once: bool = False) -> None:
+    """Asks for a point to be tried next; parameters it leaves out are sampled.
+
+    Args:
+        study: A stage's Optuna study.
+        point: Values by name.
+        once: Do nothing if the point was asked for before.
+    """
+    study.enqueue_trial(dict(point), skip_if_exists=once)

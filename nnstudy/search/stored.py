@@ -9,6 +9,7 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 
 from nnstudy.errors import UserError
 from nnstudy.search.plan import Plan, is_planned
@@ -37,6 +38,12 @@ def load_stage(storage: RDBStorage, name: str) -> optuna.Study | None:
         return _quietly_load(storage, name)
     except KeyError:
         return None
+
+
+def is_begun(study: optuna.Study) -> bool:
+    """Tells whether an Optuna study is more than what a crash left while it was stored."""
+    trials = study.get_trials(deepcopy=False)
+    return bool(study.user_attrs) or any(t.state is not TrialState.WAITING for t in trials)
 
 
 def stored_stages(storage: RDBStorage, study: str | None = None) -> list[StoredStage]:

@@ -12,6 +12,7 @@ import torch
 from optuna.distributions import distribution_to_json
 
 from nnstudy.data import Data
+from nnstudy.study.sources import hash_of_files
 from nnstudy.tracking import StageRun, Tracker, TrialRun, environment
 from nnstudy.training import Record
 
@@ -37,6 +38,7 @@ def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
             "nnstudy.trial": trial.number,
             "nnstudy.state": "running",
             "nnstudy.seed": plan.seed,
+            "nnstudy.sources": hash_of_files(plan.sources) if plan.sources else "",
             "nnstudy.device": work.settings.device,
             "nnstudy.threads": torch.get_num_threads(),
             "nnstudy.distributions": json.dumps(

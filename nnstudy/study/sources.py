@@ -42,7 +42,7 @@ class Sources:
     @cached_property
     def hash(self) -> str:
         """One BLAKE2b hash of all paths and contents."""
-        return _hash("\n".join(f"{hash_} {path}" for path, hash_ in self.per_file.items()))
+        return hash_of_files(self.per_file)
 
     def differences(self, other_hashes: Mapping[str, str]) -> list[str]:
         """Returns what became of the files since ``other_hashes``, a former ``per_file``.
@@ -79,6 +79,11 @@ class Sources:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
             target.write_text(text, encoding=encoding, newline="\n")
         return directory / self.main
+
+
+def hash_of_files(per_file: Mapping[str, str]) -> str:
+    """Returns one BLAKE2b hash of the hashes of files, by path."""
+    return _hash("\n".join(f"{hash_} {path}" for path, hash_ in sorted(per_file.items())))
 
 
 def collect_sources(loaded: LoadedStudy) -> Sources:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from nnstudy.data import Data
 from nnstudy.errors import UserError
@@ -19,6 +18,7 @@ from nnstudy.training.averaging import ExponentialAverage
 from nnstudy.training.devices import Precision, mixed_precision, resolve_device
 from nnstudy.training.early_stopping import EarlyStopping, Patience
 from nnstudy.training.evaluation import evaluate
+from nnstudy.training.optimizers import make_optimizer
 from nnstudy.training.progress import Budget
 from nnstudy.training.recipe import Loss, Recipe
 from nnstudy.training.record import Record
@@ -118,8 +118,7 @@ class Training:
             if early_stopping
             else None
         )
-        self._penalty = 0.0, 0.0
-        self.optimizer = self._make_optimizer(len(data.train))
+        self.optimizer, self._penalty = make_optimizer(recipe, self.network, len(data.train))
         self._closure_steps = isinstance(self.optimizer, torch.optim.LBFGS)
         self.schedule = (
             schedules.adapt(recipe.schedule(self.optimizer, self.budget.steps))
@@ -257,9 +256,8 @@ class Training:
             self.optimizer.zero_grad()
             outputs, loss = self._forward(inputs, targets)
             first.append((outputs, loss))
-            weight_decay, l1 = self._penalty
-            if weight_decay or l1:
-                loss = loss + regularisation.penalty(self.network, weight_decay, l1)
+            if any(self._penalty):
+                loss = loss + regularisation.penalty(self.network, *self._penalty)
             self._backward(loss)
             return loss.item()
 
@@ -370,43 +368,6 @@ class Training:
             set_random_state(inside["random"])
 
     # -- Parts ------------------------------------------------------------------------------
-
-    def _make_optimizer(self, examples: int) -> Optimizer:
-        """Makes the optimizer, with the penalties where its kind can carry them."""
-        recipe = self.recipe
-        weight_decay = recipe.weight_decay or recipe.l2 / examples
-        l1 = recipe.l1 / examples
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        if not parameters:
-            raise UserError("the network has no parameters to train")
-        try:
-            optimizer = recipe.optimizer(
-                regularisation.parameter_groups(self.network, weight_decay)
-                if weight_decay
-                else parameters
-            )
-        except ValueError:
-            optimizer = recipe.optimizer(parameters)
-            if not isinstance(optimizer, torch.optim.LBFGS):  # which alone takes no groups
-                raise
-        if not isinstance(optimizer, Optimizer):
-            raise UserError(
-                "Recipe(optimizer=...) must return a torch.optim.Optimizer,"
-                f" got {type(optimizer).__name__}"
-            )
-        if isinstance(optimizer, torch.optim.LBFGS):
-            self._penalty = weight_decay, l1
-            if recipe.max_norm is None:
-                return optimizer
-        elif weight_decay and "weight_decay" not in optimizer.defaults:
-            raise UserError(
-                f"{type(optimizer).__name__} has no weight decay; leave weight_decay and l2 at 0"
-            )
-        elif l1:
-            regularisation.attach_l1(optimizer, regularisation.weights(self.network), l1)
-        if recipe.max_norm is not None:
-            regularisation.attach_max_norm(optimizer, self.network, recipe.max_norm)
-        return optimizer
 
     def _make_precision(
         self, precision: Precision

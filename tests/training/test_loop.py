@@ -330,3 +330,24 @@ def assert_equal(one: Any, other: Any) -> None:
             assert_equal(one[key], other[key])
     else:
         assert one == other
+
+
+def test_an_optimizer_without_weight_decay_is_refused_only_where_some_is_asked_for(
+    digits: Data,
+) -> None:
+    class Bare(torch.optim.Optimizer):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters, {"lr": 0.1})
+
+    Training(make(digits, optimizer=Bare), digits, device="cpu")
+    with pytest.raises(UserError, match="Bare has no weight decay"):
+        Training(make(digits, optimizer=Bare, weight_decay=0.1), digits, device="cpu")
+
+
+def test_max_norm_holds_after_each_step_with_l1_too(digits: Data) -> None:
+    recipe = make(digits, optimizer=sgd(lr=0.5), l1=1.0, max_norm=0.5)
+    list(Training(recipe, digits, epochs=1, device="cpu"))
+
+    for parameter in recipe.network.parameters():
+        if parameter.ndim == 2:
+            assert float(parameter.detach().norm(dim=1).max()) <= 0.5 + 1e-6

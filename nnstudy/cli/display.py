@@ -41,8 +41,10 @@ class Display:
 
     def __init__(self) -> None:
         self.progress = Progress()
+        self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        self.open(self._closing)
         return self
 
     def __exit__(
@@ -51,7 +53,15 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends the display."""
+        """Gives back what the display had taken."""
+        self._closing.close()
+
+    def open(self, closing: contextlib.ExitStack) -> None:
+        """Takes what the display needs.
+
+        Args:
+            closing: Gives it back when the display ends.
+        """
 
     def hear(self, event: Event) -> None:
         """Shows an event."""
@@ -99,19 +109,9 @@ class Lines(Display):
 class JsonLines(Display):
     """Each event as a line of JSON; nothing else reaches standard output."""
 
-    def __enter__(self) -> Self:
-        self._stack = contextlib.ExitStack()
-        self._write = self._stack.enter_context(_only_writer())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Gives standard output back."""
-        self._stack.close()
+    def open(self, closing: contextlib.ExitStack) -> None:
+        """Takes standard output."""
+        self._write = closing.enter_context(_only_writer())
 
     def show(self, event: Event, params: dict[str, Any]) -> None:
         """Prints the event."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+import contextlib
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -37,18 +37,9 @@ class LiveTable(Display):
             transient=True,
         )
 
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Removes the table."""
-        self._live.stop()
+    def open(self, closing: contextlib.ExitStack) -> None:
+        """Shows the table, which is removed in the end."""
+        closing.enter_context(self._live)
 
     def show(self, event: Event, params: dict[str, Any]) -> None:
         """Prints what is to stay above the table; the rest the table shows by itself."""

@@ -7,7 +7,6 @@ import socket
 import time
 from dataclasses import dataclass
 
-import optuna
 from optuna.trial import TrialState
 
 from nnstudy.errors import UserError
@@ -68,7 +67,8 @@ class Worker:
 
     def _refuse_hopeless(self) -> None:
         """Raises UserError, with the traceback, if all of the first trials failed."""
-        finished = [t for t in self.work.optuna_study.get_trials(deepcopy=False) if is_over(t)]
+        trials = self.work.optuna_study.get_trials(deepcopy=False)
+        finished = [trial for trial in trials if trial.state.is_finished()]
         enough = min(_HOPELESS, self.work.plan.trials)
         if len(finished) < enough or any(t.state is not TrialState.FAIL for t in finished):
             return
@@ -77,11 +77,6 @@ class Worker:
             f"all of the first {len(finished)} trials of {self.work.plan.name!r} failed, so the"
             f" study stops. The last one with\n{facts.get('traceback', 'no traceback')}"
         )
-
-
-def is_over(trial: optuna.trial.FrozenTrial) -> bool:
-    """Tells whether a trial is finished, in whatever way."""
-    return trial.state.is_finished()
 
 
 def owner_name() -> str:

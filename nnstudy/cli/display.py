@@ -173,11 +173,12 @@ def _stage(values: dict[str, Any]) -> str:
 
 
 def _end(values: dict[str, Any], metric: str, params: dict[str, Any]) -> str:
-    text = f"trial {values['trial']} {values['state']}"
-    if values["state"] == "complete":
-        text += f": {metric} {words.score(values['value'])} at epoch {values['best_epoch']:g}"
-    else:
-        text += f": {values['reason']}"
+    state, reason = values["state"], values["reason"]
+    if state == "complete":
+        reason = f"{metric} {words.score(values['value'])} at epoch {values['best_epoch']:g}"
+    # Most reasons tell the state by themselves: "pruned at epoch 3".
+    told = reason if reason.startswith(state) else f"{state}: {reason}"
+    text = f"trial {values['trial']} {told}"
     if params:
         text += f" ({words.parameters(params)})"
     return f"{text}, {words.duration(values['seconds'])}"

@@ -9,6 +9,7 @@ import click
 
 from nnstudy.cli import words
 from nnstudy.cli.options import complete_study, key_values, storage_option
+from nnstudy.cli.retyping import program
 
 if TYPE_CHECKING:
     from nnstudy.search.space import Space
@@ -49,10 +50,10 @@ def enqueue(name: str, point: Mapping[str, Any], storage: str | None) -> None:
         more = sum(stage.trials for stage in progress) + 1
         click.echo(
             f"all {more - 1} trials are finished, so it waits for a larger budget:"
-            f" nnstudy launch {name} --trials {more}"
+            f" {program()} launch {name} --trials {more}"
         )
     elif not progress[position].running:
-        click.echo(f"it is tried when the study goes on: nnstudy launch {name}")
+        click.echo(f"it is tried when the study goes on: {program()} launch {name}")
 
 
 def _as_choices(point: Mapping[str, Any], space: Space) -> dict[str, Any]:

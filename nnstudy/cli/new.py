@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from nnstudy.cli.retyping import program
+
 
 @click.command(
     short_help="Write a study file to start from.",
@@ -30,4 +32,4 @@ def new(name: str, directory: Path) -> None:
     path = new_study(name, directory)
     click.echo(f"wrote {path}")
     found_by_name = directory.resolve() == Path("studies").resolve()
-    click.echo(f"next: nnstudy launch {name if found_by_name else path}")
+    click.echo(f"next: {program()} launch {name if found_by_name else path}")

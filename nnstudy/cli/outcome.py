@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnstudy.cli import words
-from nnstudy.cli.retyping import retyped
+from nnstudy.cli.retyping import program, retyped
 
 if TYPE_CHECKING:
     from nnstudy.engines import LaunchResult
@@ -33,7 +33,7 @@ def outcome_lines(result: LaunchResult, ctx: click.Context) -> list[str]:
         lines.append(f"checkpoint: {result.facts['checkpoint']}")
     if not result.complete:
         return [*lines, resuming(ctx)]
-    return [*lines, f"next: nnstudy ui {result.study}{retyped(ctx, only=_OF_UI)}"]
+    return [*lines, f"next: {program()} ui {result.study}{retyped(ctx, only=_OF_UI)}"]
 
 
 _OF_UI = ("tracking_uri", "artifacts")
@@ -41,7 +41,7 @@ _OF_UI = ("tracking_uri", "artifacts")
 
 def resuming(ctx: click.Context) -> str:
     """Returns how to go on with the launch of a context."""
-    return f"to go on where it stopped: nnstudy launch {ctx.params['study']}{retyped(ctx)}"
+    return f"to go on where it stopped: {program()} launch {ctx.params['study']}{retyped(ctx)}"
 
 
 def outcome_fields(result: LaunchResult) -> dict[str, Any]:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from nnstudy.secret_urls import mask
+
+
+def program() -> str:
+    """Returns what to type for this program.
+
+    That is its path where it was called by one that the shell would not find by name, as in a
+    virtual environment that is not activated.
+    """
+    called = Path(sys.argv[0])
+    found = shutil.which("nnstudy")
+    if called.name != "nnstudy" or (found and Path(found).resolve() == called.resolve()):
+        return "nnstudy"
+    return shlex.quote(sys.argv[0])
+
 
 _TRANSIENT = frozenset({"quiet", "as_json", "download"})
 

@@ -9,6 +9,7 @@ import click
 
 from nnstudy.cli import words
 from nnstudy.cli.options import complete_study, json_option, storage_option
+from nnstudy.cli.retyping import program
 
 if TYPE_CHECKING:
     from nnstudy.report import StageStatus
@@ -63,7 +64,7 @@ def _described(stage: StageStatus) -> str:
         times = "once" if stage.test_looks == 1 else f"{stage.test_looks} times"
         lines.append(f"  the test part was looked at {times}")
     if stage.states["interrupted"] and not stage.running:
-        lines.append(f"  to go on: nnstudy launch {stage.study}")
+        lines.append(f"  to go on: {program()} launch {stage.study}")
     return "\n".join([*lines, *_running(stage)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nnstudy.cli.options import complete_study, storage_option
+from nnstudy.cli.retyping import program
 from nnstudy.errors import UserError
 
 
@@ -40,7 +41,7 @@ def stop(name: str, trial: int | None, storage: str | None) -> None:
         for stage in at_work:
             requests.stop_study(stages[stage.stage])
         click.echo(
-            f"study {name} ends after the current epochs; to go on later: nnstudy launch {name}"
+            f"study {name} ends after the current epochs; to go on later: {program()} launch {name}"
         )
         return
     for stage in at_work:

@@ -121,3 +121,25 @@ def test_live_table_says_that_ctrl_c_was_heard() -> None:
 
 def test_live_table_names_an_earlier_best() -> None:
     assert "best: accuracy/valid 0.2000, an earlier launch" in _drawn([stage(best=0.2)])
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        ("pruned", "pruned at epoch 3", "trial 4 pruned at epoch 3, 1.0 s"),
+        (
+            "diverged",
+            "diverged: the loss became NaN",
+            "trial 4 diverged: the loss became NaN, 1.0 s",
+        ),
+        ("failed", "ValueError: no", "trial 4 failed: ValueError: no, 1.0 s"),
+    ],
+)
+def test_a_line_does_not_tell_the_state_twice(
+    capsys: pytest.CaptureFixture[str], state: str, reason: str, told: str
+) -> None:
+    ending = {"trial": 4, "state": state, "reason": reason, "value": None, "seconds": 1.0}
+    ending |= {"stage": "search", "epochs": 3, "best_epoch": None}
+    _tell(Lines(), [*STORY[:2], Event("end", ending)])
+
+    assert told in capsys.readouterr().out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 from nnstudy.cli import words
 from nnstudy.cli.launch_options import launch_options
 from nnstudy.cli.options import parse_value
-from nnstudy.cli.retyping import retyped
+from nnstudy.cli.retyping import program, retyped
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,21 @@ def test_options_of_the_environment_are_not_typed_again(monkeypatch: pytest.Monk
 def test_no_password_is_typed_again(password: str) -> None:
     again = _typed_again(["digits", "--storage", f"postgresql://me:{password}@host/optuna"])
     assert again == ["digits", "--storage", "postgresql://me:***@host/optuna"]
+
+
+def test_commands_are_proposed_as_the_program_can_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "my env" / "bin" / "nnstudy"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+
+    monkeypatch.setattr("sys.argv", [str(script), "launch", "digits"])
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert program() == f"'{script}'"
+
+    monkeypatch.setenv("PATH", f"/usr/bin:{script.parent}")
+    assert program() == "nnstudy"
+
+    monkeypatch.setattr("sys.argv", ["/somewhere/nnstudy/__main__.py"])
+    assert program() == "nnstudy"

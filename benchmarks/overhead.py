@@ -39,8 +39,9 @@ from nnstudy.search.events import ignore
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.leases import Leases
 from nnstudy.search.opening import open_work
+from nnstudy.search.patience import Patience
 from nnstudy.search.trial_life import TrialLife
-from nnstudy.search.worker import owner_name
+from nnstudy.search.worker import worker_name
 from nnstudy.training.evaluation import evaluation_batch_size
 from nnstudy.training.seeds import derived_generator, seed_everything
 
@@ -125,6 +126,7 @@ def measure(case: str, directory: Path) -> list[dict[str, float]]:
     _, epochs, trials = CASES[case]
     prepared = Preparation(make_study(case), None, options(directory), ignore)
     plan, _ = store_stage(prepared, prepared.plans[0])
+    interruption = Interruption()
     work = open_work(
         prepared.study,
         plan,
@@ -133,9 +135,10 @@ def measure(case: str, directory: Path) -> list[dict[str, float]]:
         tracker=prepared.tracker,
         settings=prepared.options.settings,
         emit=ignore,
-        interruption=Interruption(),
+        interruption=interruption,
+        patience=Patience(prepared.options.settings.patience, interruption, ignore),
     )
-    leases = Leases(prepared.storage, owner_name())
+    leases = Leases(prepared.storage, worker_name())
     pairs = []
     for _ in range(trials):
         started = time.perf_counter()
@@ -165,7 +168,7 @@ def options(directory: Path) -> LaunchOptions:
         storage=f"sqlite:///{directory}/optuna.db",
         tracking_uri=f"sqlite:///{directory}/mlflow.db",
         artifacts=str(directory / "artifacts"),
-        rehearse=False,
+        preflight=False,
         settings=Settings(checkpoints=directory / "checkpoints", device="cpu"),
     )
 

@@ -1,8 +1,8 @@
-"""Makes the pictures of docs/images from a real launch: the live table and MLflow's pages.
+"""Makes the pictures of docs/images from real runs: examples, the live table, MLflow's pages.
 
     python docs/pictures.py [DIRECTORY]
 
-The study is launched in the directory, an empty one, whose path shows in the pictures. Needs Chromium (``CHROMIUM``, by default /usr/bin/chromium) and playwright, which the extra
+A range test of it, and what mattered in a search, are drawn too. The study is launched in the directory, an empty one, whose path shows in the pictures. Needs Chromium (``CHROMIUM``, by default /usr/bin/chromium) and playwright, which the extra
 ``test`` installs.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -99,11 +100,32 @@ def serve(directory: str) -> tuple[subprocess.Popen[str], str]:
     return server, shlex.split(server.stdout.readline())[1]
 
 
+def draw_examples() -> None:
+    """Draws what ``nnstudy check`` shows of the digits."""
+    with tempfile.TemporaryDirectory() as directory:
+        nnstudy.check("digits", output=Path(directory))
+        shutil.copy(Path(directory) / "examples.png", IMAGES)
+
+
+def draw_importance() -> None:
+    """Searches with many short trials, and draws what mattered."""
+    command = [sys.executable, "-m", "nnstudy"]
+    search = "launch digits --name mattering --trials 60 --epochs 6 --quiet"
+    for arguments in (search, "importance mattering --output mattered"):
+        subprocess.run([*command, *arguments.split()], check=True)  # noqa: S603
+    shutil.copy("mattered/search/slices.png", IMAGES / "importance.png")
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
+    draw_examples()
     with tempfile.TemporaryDirectory() as temporary:
         directory = sys.argv[1] if len(sys.argv) > 1 else temporary
         os.chdir(directory)
+        rates = str(IMAGES / "lr_find.png")
+        command = [sys.executable, "-m", "nnstudy", "lr-find", "digits", "--output", rates]
+        subprocess.run(command, check=True)  # noqa: S603
+        draw_importance()
         Photographer().take()
         server, address = serve(directory)
         try:

@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from nnstudy.data import Split as Split
     from nnstudy.data import augmentation as augmentation
     from nnstudy.data import datasets as datasets
+    from nnstudy.diagnostics import ActivationMonitor as ActivationMonitor
+    from nnstudy.diagnostics import LossWiggle as LossWiggle
     from nnstudy.diagnostics import UpdateRatioMonitor as UpdateRatioMonitor
-    from nnstudy.engines import launch as launch
+    from nnstudy.diagnostics import first_layer_picture as first_layer_picture
+    from nnstudy.diagnostics import gradient_check as gradient_check
+    from nnstudy.diagnostics import gradient_histograms as gradient_histograms
+    from nnstudy.diagnostics import histogram_picture as histogram_picture
+    from nnstudy.diagnostics import learning_rate_range_test as learning_rate_range_test
+    from nnstudy.diagnostics import suggest_rates as suggest_rates
+    from nnstudy.engines.checking import check as check
+    from nnstudy.engines.confirming import confirm as confirm
+    from nnstudy.engines.launch import launch as launch
     from nnstudy.errors import UserError as UserError
     from nnstudy.models import initialisers as initialisers
     from nnstudy.study import Stage as Stage
     from nnstudy.study import Study as Study
+    from nnstudy.study import plans as plans
     from nnstudy.training import Callback as Callback
     from nnstudy.training import EarlyStopping as EarlyStopping
     from nnstudy.training import OwnLoop as OwnLoop
@@ -32,8 +43,10 @@ if TYPE_CHECKING:
     from nnstudy.training import schedules as schedules
 
 _HOMES = {
+    "ActivationMonitor": "nnstudy.diagnostics",
     "Callback": "nnstudy.training",
     "EarlyStopping": "nnstudy.training",
+    "LossWiggle": "nnstudy.diagnostics",
     "OwnLoop": "nnstudy.training",
     "Recipe": "nnstudy.training",
     "Record": "nnstudy.training",
@@ -44,12 +57,21 @@ _HOMES = {
     "UpdateRatioMonitor": "nnstudy.diagnostics",
     "UserError": "nnstudy.errors",
     "augmentation": "nnstudy.data",
+    "check": "nnstudy.engines",
+    "confirm": "nnstudy.engines",
     "datasets": "nnstudy.data",
+    "first_layer_picture": "nnstudy.diagnostics",
+    "gradient_check": "nnstudy.diagnostics",
+    "gradient_histograms": "nnstudy.diagnostics",
+    "histogram_picture": "nnstudy.diagnostics",
     "initialisers": "nnstudy.models",
     "launch": "nnstudy.engines",
+    "learning_rate_range_test": "nnstudy.diagnostics",
     "losses": "nnstudy.training",
     "models": "nnstudy",
+    "plans": "nnstudy.study",
     "schedules": "nnstudy.training",
+    "suggest_rates": "nnstudy.diagnostics",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -64,7 +86,7 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(home), name)
 
 
-_SUBMODULES = {"augmentation", "datasets", "initialisers", "losses", "schedules"}
+_SUBMODULES = {"augmentation", "datasets", "initialisers", "losses", "plans", "schedules"}
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,8 @@
 
 Expected: N(0, 1) starts saturated and, with depth, stays behind; a spread of 1/sqrt(fan-in)
 or thereabouts cures it (Nielsen, "Neural Networks and Deep Learning", chapter 3). Glorot's suit
-tanh (Glorot and Bengio 2010), He's the rectifier (He et al. 2015); the rest differ little.
+tanh (Glorot and Bengio 2010), He's the rectifier (He et al. 2015); the rest differ little. "Simple
+Guide to Hyperparameter Tuning in Neural Networks" has lecun_uniform or glorot_uniform best, at 97 %.
 """
 
 from functools import partial

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from tests.postgres import PostgresServer, missing_postgres
 from tests.postgres import postgres_server as running_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no process that one starts, touches what nnstudy keeps in the user's cache."""
+    cache, usual = tmp_path_factory.mktemp("cache"), platformdirs.user_cache_path()
+    for entry in usual.iterdir() if usual.is_dir() else ():
+        if entry.name != "nnstudy":  # Matplotlib's fonts and browsers stay found
+            (cache / entry.name).symlink_to(entry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        yield
 
 
 @pytest.fixture(scope="session")

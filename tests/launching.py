@@ -28,6 +28,9 @@ from nnstudy.tracking import Tracker
 
 Curves = dict[str, list[tuple[int, float]]]
 
+MEASURED = {"seconds", "speed", "memory"}
+"""Sections of curves that no two runs have in common."""
+
 
 @pytest.fixture(scope="session")
 def fresh_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -85,7 +88,9 @@ class Place:
             "storage": self.storage,
             "tracking_uri": self.tracking_uri,
             "artifacts": str(self.directory / "artifacts"),
-            "settings": Settings(**{"device": "cpu", "checkpoints": self.checkpoints, **settings}),
+            "settings": Settings(
+                **{"device": "cpu", "checkpoints": self.checkpoints, "patience": 1.0, **settings}
+            ),
         }
 
     def launch(
@@ -97,7 +102,10 @@ class Place:
         settings: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> LaunchResult:
-        """Launches with one worker, unless told otherwise, and collects the events."""
+        """Launches with one worker and without pre-flight, unless told otherwise.
+
+        The events are collected.
+        """
 
         def emit(event: Event) -> None:
             self.events.append(event)
@@ -108,7 +116,12 @@ class Place:
             study,
             emit=emit,
             interruption=interruption,
-            **{"workers": 1, **self.options(**(settings or {})), **options},
+            **{
+                "workers": 1,
+                "preflight": False,
+                **self.options(**(settings or {})),
+                **options,
+            },
         )
 
     def texts(self, kind: str) -> list[str]:
@@ -159,7 +172,8 @@ class Place:
 
     def numbers(self, number: int) -> Curves:
         """The curves without those that no two runs have in common."""
-        return {key: points for key, points in self.curves(number).items() if key != "seconds"}
+        curves = self.curves(number)
+        return {key: curves[key] for key in curves if key.split("/")[0] not in MEASURED}
 
     def checkpoint(self, number: int) -> Path:
         """The best checkpoint of a trial."""

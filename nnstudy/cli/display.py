@@ -15,17 +15,24 @@ import click
 from nnstudy.cli import words
 from nnstudy.cli.progress import Progress
 from nnstudy.search.events import Event
+from nnstudy.search.interruption import Interruption
 
 ENDING = "ending after the current epoch; press Ctrl-C again to end now"
 
 
-def choose_display(*, quiet: bool, as_json: bool) -> Display:
-    """Returns the display that fits the options and the terminal."""
+def choose_display(*, quiet: bool, as_json: bool, live: bool = True) -> Display:
+    """Returns the display that fits the options and the terminal.
+
+    Args:
+        quiet: Whether one line at the end is enough.
+        as_json: Whether machines read it.
+        live: Whether a table of running trials has something to show.
+    """
     if as_json:
         return JsonLines()
     if quiet:
         return Display()
-    if sys.stdout.isatty():
+    if live and sys.stdout.isatty():
         from nnstudy.cli.live import LiveTable
 
         return LiveTable()
@@ -76,6 +83,17 @@ class Display:
             event: The event.
             params: Parameters of the trial it is about, where they are known.
         """
+
+    def interruption(self) -> Interruption:
+        """Returns an interruption that tells the display when it is asked for first."""
+        announce = self.announce_ending
+
+        class Announcing(Interruption):
+            def request(self) -> None:
+                super().request()
+                announce()
+
+        return Announcing()
 
     def announce_ending(self) -> None:
         """Says that Ctrl-C was heard; called from a signal handler."""
@@ -145,11 +163,21 @@ def describe(event: Event, progress: Progress, params: dict[str, Any]) -> str | 
             return _stage(values)
         case "end":
             return _end(values, progress.metric, params)
+        case "quick":
+            return _quick(values)
         case "message" | "output":
             return str(values["text"])
         case "warning":
             return f"Warning: {values['text']}"
     return None
+
+
+def _quick(values: dict[str, Any]) -> str:
+    rate = "" if values["rate"] is None else f" at rate {words.parameter(values['rate'])}"
+    seen = values["examples_seen"]
+    done = f"{seen} examples" if seen else f"epoch {values['epoch']:g}"
+    found = words.validated(values["loss_valid"], values["accuracy_valid"])
+    return f"{values['model']}{rate}: {done}, {found}"
 
 
 def _cost(values: dict[str, Any]) -> str:
@@ -166,16 +194,19 @@ def _cost(values: dict[str, Any]) -> str:
 
 def _stage(values: dict[str, Any]) -> str:
     done = f", {values['finished']} finished before" if values["finished"] else ""
+    times = words.times(values["folds"], values["seeds"])
+    each = f"{times} of " if times else ""
     return (
-        f"stage {values['stage']}: {values['trials']} trials of up to {values['epochs']:g} epochs,"
-        f" {values['direction']} {values['metric']}{done}"
+        f"stage {values['stage']}: {values['trials']} trials of {each}up to {values['epochs']:g}"
+        f" epochs, {values['direction']} {values['metric']}{done}"
     )
 
 
 def _end(values: dict[str, Any], metric: str, params: dict[str, Any]) -> str:
     state, reason = values["state"], values["reason"]
     if state == "complete":
-        reason = f"{metric} {words.score(values['value'])} at epoch {values['best_epoch']:g}"
+        rests = words.founded(values["best_epoch"], values["scores"])
+        reason = f"{metric} {words.score(values['value'])}{rests}"
     # Most reasons tell the state by themselves: "pruned at epoch 3".
     told = reason if reason.startswith(state) else f"{state}: {reason}"
     text = f"trial {values['trial']} {told}"

@@ -34,22 +34,23 @@ def enqueue(name: str, point: Mapping[str, Any], storage: str | None) -> None:
     from nnstudy.report import study_status
     from nnstudy.search import requests
     from nnstudy.search.storage import open_storage, storage_url
-    from nnstudy.search.stored import require_stages
+    from nnstudy.search.stored import refuse_race, require_stages
 
     opened = open_storage(storage_url(storage), create=False)
-    stages = require_stages(opened, name)
-    progress = study_status(opened, name)
+    stages = [stage for stage in require_stages(opened, name) if stage.plan.kind == "search"]
+    refuse_race(stages)
+    progress = [stage for stage in study_status(opened, name) if stage.kind == "search"]
     unfinished = [i for i, stage in enumerate(progress) if stage.finished < stage.trials]
     position = unfinished[0] if unfinished else -1
     stage = stages[position]
-    point = _as_choices(point, stage.plan.parsed_space())
-    stage.plan.parsed_space().check(point)
+    point = _as_choices(point, stage.plan.searched_space())
+    stage.plan.searched_space().check(point)
     requests.enqueue(stage.optuna_study, point)
     click.echo(f"enqueued in {stage.plan.name}: {words.parameters(point)}")
     if not unfinished:
-        more = sum(stage.trials for stage in progress) + 1
+        more = sum(stage.trials for stage in progress if stage.widens is None) + 1
         click.echo(
-            f"all {more - 1} trials are finished, so it waits for a larger budget:"
+            f"all {sum(stage.trials for stage in progress)} trials are finished, so it waits for a larger budget:"
             f" {program()} launch {name} --trials {more}"
         )
     elif not progress[position].running:

@@ -93,6 +93,8 @@ def evaluate(
 
 def _described(done: Evaluation) -> str:
     epoch = f" at epoch {done.epoch:g}" if done.epoch is not None else ""
+    if done.repeat:
+        epoch += f" of {done.repeat}, its best"
     width = max(map(len, done.scores))
     lines = [
         f"{done.study}/{done.stage}, trial {done.trial}{epoch}, on {done.examples} {done.part}"

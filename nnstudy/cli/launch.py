@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nnstudy.cli.exit_codes import INTERRUPTED
 from nnstudy.cli.launch_options import launch_fields, launch_options
 from nnstudy.cli.options import complete_study
+from nnstudy.cli.quick import quick as quick_look
 from nnstudy.cli.topics import TopicCommand
-
-if TYPE_CHECKING:
-    from nnstudy.cli.display import Display
-    from nnstudy.search.interruption import Interruption
 
 
 @click.command(
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 \b
 Examples:
   nnstudy launch digits
+  nnstudy launch digits --quick              does anything learn? in seconds, without a search
   nnstudy launch digits --trials 60          go on to 60 finished trials in all
   nnstudy launch studies/mine.py:study --workers 2 --epochs 5
   nnstudy launch mnist_mlp --download --classes 0,1 --examples 1000 --valid-examples 100
@@ -30,18 +28,31 @@ Examples:
   nnstudy launch digits --storage postgresql://me@host/optuna --tracking-uri http://host:5000
 
 \b
-Ctrl-C once ends after the current epoch with all saved, twice ends now.
+Ctrl-C once ends after the current epoch with all saved, twice ends now. SIGTERM, as a
+cluster sends it, saves within the epoch and ends within a second.
 """,
 )
 @click.argument("study", shell_complete=complete_study)
 @launch_options
 @click.pass_context
-def launch(ctx: click.Context, /, study: str, *, quiet: bool, as_json: bool, **given: Any) -> None:
+def launch(
+    ctx: click.Context,
+    /,
+    study: str,
+    *,
+    quick: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Search the study STUDY, or go on with it where it is stored.
 
     STUDY is a name (see nnstudy list) or path/to/study.py, either with :object behind it where
     a file holds several studies. A stored study remembers its sampler, pruner and trials.
     """
+    if quick:
+        quick_look(ctx, given, quiet=quiet, as_json=as_json)
+        return
     from nnstudy import engines
     from nnstudy.cli.display import choose_display
     from nnstudy.cli.outcome import outcome_fields, outcome_lines, resuming
@@ -49,7 +60,7 @@ def launch(ctx: click.Context, /, study: str, *, quiet: bool, as_json: bool, **g
     fields = launch_fields(given)
     try:
         with choose_display(quiet=quiet, as_json=as_json) as display:
-            interruption = _announcing(display)
+            interruption = display.interruption()
             with interruption.on_signals():
                 result = engines.launch(
                     study, emit=display.hear, interruption=interruption, **fields
@@ -58,16 +69,4 @@ def launch(ctx: click.Context, /, study: str, *, quiet: bool, as_json: bool, **g
     except KeyboardInterrupt:
         click.echo(f"ended at once; the last checkpoints are kept\n{resuming(ctx)}", err=True)
         ctx.exit(INTERRUPTED)
-    ctx.exit(0 if result.complete else INTERRUPTED)
-
-
-def _announcing(display: Display) -> Interruption:
-    """Returns an interruption that tells the display when it is asked for first."""
-    from nnstudy.search.interruption import Interruption
-
-    class Announcing(Interruption):
-        def request(self) -> None:
-            super().request()
-            display.announce_ending()
-
-    return Announcing()
+    ctx.exit(0 if result.complete or result.timed_out else INTERRUPTED)

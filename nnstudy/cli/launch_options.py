@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nnstudy.cli.options import key_values, whole_numbers
+from nnstudy.cli.options import Duration, key_values, names, whole_numbers
 from nnstudy.cli.topics import Function, topic_option
+from nnstudy.errors import UserError
 
 if TYPE_CHECKING:
+    from nnstudy.engines.options import RayOptions
     from nnstudy.search.settings import Settings
 
 SAMPLERS = ("random", "tpe", "grid", "qmc", "cmaes", "gp")
@@ -19,6 +21,9 @@ PRUNERS = (
     *("none", "median", "percentile", "threshold", "patient"),
     *("successive-halving", "hyperband"),
 )
+PLANS = ("one-at-a-time",)
+ENGINES = ("local", "ray")
+_OF_RAY = ("address", "cpus_per_trial", "gpus_per_trial")
 IN_MLFLOW = "mlflow"
 
 _COUNT = click.IntRange(min=1)
@@ -26,6 +31,7 @@ _search = topic_option("Search")
 _data = topic_option("Data")
 _training = topic_option("Training")
 _storage = topic_option("Storage")
+_engine = topic_option("Engine")
 _output = topic_option("Output")
 
 
@@ -39,30 +45,7 @@ def _key_value_option(name: str, what: str) -> Any:
     )
 
 
-_OPTIONS = [
-    _search(
-        "--trials",
-        type=_COUNT,
-        metavar="N",
-        help="Finished trials in all, over all launches and workers; stages keep their shares.",
-    ),
-    _search("--workers", type=_COUNT, metavar="N", help="Processes. Default: one for each core."),
-    _search("--name", metavar="NAME", help="Search under another name, in a study of its own."),
-    _search("--sampler", type=click.Choice(SAMPLERS), help="What chooses the points."),
-    _key_value_option("--sampler-option", "sampler"),
-    _search("--pruner", type=click.Choice(PRUNERS), help="What stops poor trials early."),
-    _key_value_option("--pruner-option", "pruner"),
-    _search(
-        "--seed",
-        type=click.IntRange(min=0),
-        metavar="N",
-        help="Where all random draws come from.",
-    ),
-    _search(
-        "--no-preflight",
-        is_flag=True,
-        help="Do not try the recipe on a few minibatches before the search.",
-    ),
+_OF_DATA_AND_DEVICE = [
     _data(
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
@@ -71,6 +54,22 @@ _OPTIONS = [
         help="Where data files are. Default: data",
     ),
     _data("--download", is_flag=True, help="Fetch data files that are missing."),
+    _training(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:1.",
+    ),
+    _training(
+        "--threads",
+        type=_COUNT,
+        metavar="N",
+        help="CPU threads of a worker. Default: 1; with Ray, the CPUs of a trial.",
+    ),
+]
+
+_OF_WHAT_IS_TRAINED = [
     _data(
         "--classes",
         callback=whole_numbers,
@@ -89,7 +88,7 @@ _OPTIONS = [
         "--epochs",
         type=click.FloatRange(0, min_open=True),
         metavar="N",
-        help="Longest training, in epochs; may be a fraction.",
+        help="Longest training, in epochs; may be a fraction. Shorter stages keep their share.",
     ),
     _training(
         "--validate-every",
@@ -98,25 +97,18 @@ _OPTIONS = [
         help="Training examples between two validations. Default: an epoch.",
     ),
     _training(
-        "--device",
-        default="auto",
-        show_default=True,
-        metavar="DEVICE",
-        help="auto, cpu, cuda or cuda:1.",
-    ),
-    _training(
         "--precision",
         type=click.Choice(["float32", "mixed"]),
         help="Numbers to compute with; mixed needs CUDA. Default: float32",
     ),
-    _training("--deterministic", is_flag=True, help="Only algorithms that repeat exactly."),
-    _training(
-        "--threads",
-        type=_COUNT,
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="CPU threads of a worker.",
+]
+
+_OF_EACH_WORKER = [
+    _search(
+        "--timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="End after 30s, 10m or 8h, as on Ctrl-C; launching again goes on.",
     ),
     _storage(
         "--storage",
@@ -163,14 +155,209 @@ _OPTIONS = [
         metavar="SIZE",
         help="What all checkpoints of the study may take, such as 2GB.",
     ),
+    _storage(
+        "--checkpoint-every",
+        type=Duration(),
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="Write a checkpoint inside an epoch after so long.",
+    ),
+    _storage(
+        "--patience",
+        type=Duration(),
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="Wait so long for a database, server or disk that is away.",
+    ),
     _output("--quiet", "-q", is_flag=True, help="Only errors and one line at the end."),
     _output("--json", "as_json", is_flag=True, help="One JSON object a line, for machines."),
 ]
 
+_WORKERS = _search(
+    "--workers", type=_COUNT, metavar="N", help="Processes. Default: one for each core."
+)
+_DETERMINISTIC = _training(
+    "--deterministic", is_flag=True, help="Only algorithms that repeat exactly."
+)
+_OF_ANY_SEARCH = [
+    _search("--pruner", type=click.Choice(PRUNERS), help="What stops poor trials early."),
+    _key_value_option("--pruner-option", "pruner"),
+    _search(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Where all random draws come from.",
+    ),
+    _search(
+        "--no-preflight",
+        is_flag=True,
+        help="Do not check the study before the search.",
+    ),
+]
+
+_OF_ONE_SEARCH = [
+    _search(
+        "--quick",
+        is_flag=True,
+        help="No search: tell in seconds whether anything learns, on few examples of two classes.",
+    ),
+    _search(
+        "--trials",
+        type=_COUNT,
+        metavar="N",
+        help="Finished trials in all, over all launches and workers; stages keep their shares.",
+    ),
+    _search(
+        "--stages",
+        metavar="N|TxE,...",
+        help="How many stages, coarse to fine, or trials x epochs of each: 20x1,10x5,5x30.",
+    ),
+    _search(
+        "--plan",
+        type=click.Choice(PLANS),
+        help="Stages as a person would go on: rate, then decay, then minibatch, then finer.",
+    ),
+    _search(
+        "--plan-option",
+        multiple=True,
+        callback=key_values,
+        metavar="KEY=VALUE",
+        help="Which parameter is what: rate=NAME, decay=NAME, batch_size=NAME; or trials=N.",
+    ),
+    _WORKERS,
+    _search("--name", metavar="NAME", help="Search under another name, in a study of its own."),
+    _data(
+        "--folds",
+        type=_COUNT,
+        metavar="K",
+        help="Cross-validate each trial with K folds, in K times the epochs.",
+    ),
+    _search("--sampler", type=click.Choice(SAMPLERS), help="What chooses the points."),
+    _key_value_option("--sampler-option", "sampler"),
+    _search(
+        "--stop-when-flat",
+        "flat_trials",
+        type=_COUNT,
+        metavar="N",
+        help="End a stage when the best has not improved over N trials.",
+    ),
+    _search(
+        "--extend-borders",
+        is_flag=True,
+        help="Go on in wider ranges, in a stage of its own, where the best lie on the border.",
+    ),
+    _search(
+        "--max-epochs-total",
+        type=click.FloatRange(0, min_open=True),
+        metavar="N",
+        help="Epochs that all trials together may train, in all launches.",
+    ),
+]
+
+_OF_A_RACE = [
+    _search(
+        "--samplers",
+        callback=names,
+        metavar="NAME,NAME,...",
+        help="Which samplers race. Default: random,tpe",
+    ),
+    _search(
+        "--seeds",
+        type=click.IntRange(min=2),
+        metavar="N",
+        help="Searches of each sampler, each with random draws of its own. Default: 5",
+    ),
+    _search("--trials", type=_COUNT, metavar="N", help="Finished trials of each search."),
+    _WORKERS,
+    _search("--name", metavar="NAME", help="Name of the race. Default: STUDY-race"),
+    _search(
+        "--sampler-option",
+        multiple=True,
+        callback=key_values,
+        metavar="NAME.KEY=VALUE",
+        help="Option of a sampler, such as tpe.multivariate=true. May be repeated.",
+    ),
+]
+
+_OF_ENGINES = [
+    _engine(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="local",
+        show_default=True,
+        help="What runs the workers: processes of this machine, or Ray.",
+    ),
+    _engine(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster: auto, host:port or ray://host:port."
+        " Default: RAY_ADDRESS, else a Ray of its own.",
+    ),
+    _engine(
+        "--cpus-per-trial",
+        type=click.FloatRange(0, min_open=True),
+        metavar="N",
+        help="CPUs that Ray gives to each worker. Default: 1",
+    ),
+    _engine(
+        "--gpus-per-trial",
+        type=click.FloatRange(0),
+        metavar="N",
+        help="GPUs that Ray gives to each worker; 0.25 lets four share one. Default: 0",
+    ),
+]
+
 
 def launch_options(command: Function) -> Function:
-    """Adds the options."""
-    for option in reversed(_OPTIONS):
+    """Adds the options of a launch."""
+    return _added(
+        [
+            *_OF_ONE_SEARCH,
+            *_OF_ANY_SEARCH,
+            *_OF_WHAT_IS_TRAINED,
+            *_OF_DATA_AND_DEVICE,
+            _DETERMINISTIC,
+            *_OF_ENGINES,
+            *_OF_EACH_WORKER,
+        ],
+        command,
+    )
+
+
+def race_options(command: Function) -> Function:
+    """Adds the options of a race."""
+    return _added(
+        [
+            *_OF_A_RACE,
+            *_OF_ANY_SEARCH,
+            *_OF_WHAT_IS_TRAINED,
+            *_OF_DATA_AND_DEVICE,
+            _DETERMINISTIC,
+            *_OF_EACH_WORKER,
+        ],
+        command,
+    )
+
+
+def confirm_options(command: Function) -> Function:
+    """Adds the options that say where and how a confirmation runs."""
+    return _added([_WORKERS, *_OF_DATA_AND_DEVICE, *_OF_ENGINES, *_OF_EACH_WORKER], command)
+
+
+def worker_options(command: Function) -> Function:
+    """Adds the options that say where and how one worker works."""
+    return _added([*_OF_DATA_AND_DEVICE, *_OF_EACH_WORKER], command)
+
+
+def check_options(command: Function) -> Function:
+    """Adds the options of a launch that a check depends on."""
+    return _added([*_OF_WHAT_IS_TRAINED, *_OF_DATA_AND_DEVICE], command)
+
+
+def _added(options: Sequence[Callable[[Function], Function]], command: Function) -> Function:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -179,33 +366,118 @@ def launch_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of ``LaunchOptions`` that parsed options mean.
 
     Raises:
-        UserError: If the limit on disk space is no size.
+        UserError: If the limit on disk space is no size, or an option of Ray has no Ray.
     """
-    from nnstudy.data import Subset
+    return {
+        "stages": given["stages"],
+        "plan": given["plan"],
+        "plan_options": given["plan_option"],
+        "sampler": given["sampler"],
+        "sampler_options": given["sampler_option"],
+        "max_epochs_total": given["max_epochs_total"],
+        "flat_trials": given["flat_trials"],
+        "extend_borders": given["extend_borders"],
+        "folds": given["folds"],
+        "engine": given["engine"],
+        "ray": _ray(given),
+        **_any_search(given),
+    }
 
+
+def race_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of ``nnstudy.engines.race`` that parsed options mean.
+
+    Raises:
+        UserError: If the limit on disk space is no size, or an option has no sampler.
+    """
+    by_sampler: dict[str, dict[str, Any]] = {}
+    for key, value in given["sampler_option"].items():
+        sampler, dot, option = key.partition(".")
+        if not dot:
+            raise UserError(f"whose option is {key}? Name the sampler: tpe.{key}=...")
+        by_sampler.setdefault(sampler, {})[option] = value
+    return {
+        "samplers": given["samplers"],
+        "seeds": given["seeds"],
+        "sampler_options": by_sampler,
+        **_any_search(given),
+    }
+
+
+def _any_search(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": given["name"],
         "trials": given["trials"],
         "workers": given["workers"],
-        "epochs": given["epochs"],
-        "sampler": given["sampler"],
-        "sampler_options": given["sampler_option"],
         "pruner": given["pruner"],
         "pruner_options": given["pruner_option"],
         "seed": given["seed"],
+        "deterministic": given["deterministic"],
+        "preflight": not given["no_preflight"],
+        **_what_is_trained(given),
+        **worker_fields(given),
+    }
+
+
+def confirm_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of ``LaunchOptions`` that the options of a confirmation mean.
+
+    Raises:
+        UserError: As ``launch_fields``.
+    """
+    return {
+        "workers": given["workers"],
+        "engine": given["engine"],
+        "ray": _ray(given),
+        **worker_fields(given),
+    }
+
+
+def check_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of ``LaunchOptions`` that the options of a check mean."""
+    from nnstudy.search.settings import Settings
+
+    return {
+        "data_directory": given["data_dir"],
+        "download": given["download"],
+        "settings": Settings(device=given["device"], threads=given["threads"] or 1),
+        **_what_is_trained(given),
+    }
+
+
+def _what_is_trained(given: Mapping[str, Any]) -> dict[str, Any]:
+    from nnstudy.data import Subset
+
+    return {
+        "epochs": given["epochs"],
+        "subset": Subset(given["classes"], given["examples"], given["valid_examples"]),
+        "selection": given["selection"],
+        "validate_every": given["validate_every"],
+        "precision": given["precision"],
+    }
+
+
+def worker_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of ``LaunchOptions`` that the options of a worker mean."""
+    return {
         "storage": given["storage"],
         "tracking_uri": given["tracking_uri"],
         "artifacts": given["artifacts"],
         "data_directory": given["data_dir"],
         "download": given["download"],
-        "subset": Subset(given["classes"], given["examples"], given["valid_examples"]),
-        "selection": given["selection"],
-        "validate_every": given["validate_every"],
-        "precision": given["precision"],
-        "deterministic": given["deterministic"],
-        "rehearse": not given["no_preflight"],
+        "timeout": given["timeout"],
         "settings": _settings(given),
     }
+
+
+def _ray(given: Mapping[str, Any]) -> RayOptions:
+    from nnstudy.engines.options import RayOptions
+
+    asked = {name: given[name] for name in _OF_RAY if given[name] is not None}
+    if asked and given["engine"] != "ray":
+        option = next(iter(asked)).replace("_", "-")
+        raise UserError(f"--{option} is for workers that Ray runs: add --engine ray")
+    return RayOptions(**asked)
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
@@ -213,6 +485,9 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     from nnstudy.training.checkpoints import parse_size
 
     chosen = given["checkpoints"]
+    threads = given["threads"]
+    if threads is None:
+        threads = max(1, int(given.get("cpus_per_trial") or 1))
     places: dict[str, Any] = {"upload": chosen == IN_MLFLOW}
     if chosen and chosen != IN_MLFLOW:
         places["checkpoints"] = Path(chosen)
@@ -221,6 +496,8 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         keep_best=given["keep_best"],
         keep_every=given["keep_every"],
         disk_limit=parse_size(given["disk_limit"]) if given["disk_limit"] else None,
-        threads=given["threads"],
+        threads=threads,
+        checkpoint_every=given["checkpoint_every"],
+        patience=given["patience"],
         **places,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,7 +56,20 @@ def _stored(url: str | None) -> list[dict[str, Any]]:
     from nnstudy.report import study_status
     from nnstudy.search.storage import open_storage, storage_url
 
-    return [_row(stage) for stage in study_status(open_storage(storage_url(url), create=False))]
+    stages = study_status(open_storage(storage_url(url), create=False))
+    groups = groupby(stages, key=lambda stage: stage.study if stage.race else stage)
+    return [_race_row(list(group)) if isinstance(key, str) else _row(key) for key, group in groups]
+
+
+def _race_row(stages: list[StageStatus]) -> dict[str, Any]:
+    """Returns a race as one row; its best is no search's result, so it has none."""
+    return {
+        "name": f"{stages[0].study} (race)",
+        "finished": sum(stage.finished for stage in stages),
+        "trials": sum(stage.trials for stage in stages),
+        "metric": stages[0].metric,
+        "best": None,
+    }
 
 
 def _row(stage: StageStatus) -> dict[str, Any]:

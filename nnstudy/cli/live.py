@@ -60,7 +60,8 @@ class LiveTable(Display):
         """Returns the present picture."""
         progress = self.progress
         if not progress.trials:
-            return Text("ending" if self._ending else "getting ready ...", "dim")
+            checked = f", checked: {progress.checked}" if progress.checked else ""
+            return Text("ending" if self._ending else f"getting ready{checked} ...", "dim")
         parts: list[RenderableType] = [self._headline()]
         if progress.best:
             parts.append(self._best())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -62,6 +63,28 @@ def json_option(command: Command) -> Command:
     )
 
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(click.ParamType[float]):
+    """A length of time: ``90``, ``30s``, ``10m``, ``1.5h``, ``2d``; in seconds where no unit is."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Returns seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = _DURATION.fullmatch(str(value).strip().lower())
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not seconds > 0:
+            self.fail(f"{value!r} is no length of time, such as 30s, 10m or 1.5h", param, ctx)
+        return seconds
+
+
 def key_values(
     _ctx: click.Context, _param: click.Parameter, given: Sequence[str]
 ) -> dict[str, Any]:
@@ -101,3 +124,10 @@ def whole_numbers(
         return tuple(int(part) for part in given.split(","))
     except ValueError:
         raise click.BadParameter(f"{given!r} is no list of whole numbers, such as 0,1") from None
+
+
+def names(
+    _ctx: click.Context, _param: click.Parameter, given: str | None
+) -> tuple[str, ...] | None:
+    """Reads names with commas in between."""
+    return None if given is None else tuple(part.strip() for part in given.split(","))

@@ -17,22 +17,29 @@ def outcome_lines(result: LaunchResult, ctx: click.Context) -> list[str]:
     """Returns the result in lines, a headline first and the next command to type last."""
     lines = [_headline(result)]
     if result.best:
-        epoch = result.facts.get("best_epoch")
+        scores = [one["score"] for one in result.facts.get("repeats", ())]
         lines.append(
             f"best: trial {result.best.number} of stage {result.stage},"
             f" {result.metric} {words.score(result.best.value)}"
-            + (f" at epoch {epoch:g}" if epoch is not None else "")
+            + words.founded(result.facts.get("best_epoch"), scores)
         )
         width = max(map(len, result.best.params), default=0)
         lines += [
             f"  {name:<{width}} = {words.parameter(value)}"
             for name, value in result.best.params.items()
         ]
+    for stage, borders in result.borders.items():
+        of = f" of stage {stage}" if len(result.borders) > 1 else ""
+        does = f" (stage {result.extended[stage]} does)" if stage in result.extended else ""
+        lines += [f"on the border{of}: {border}{does}" for border in borders]
     lines += [f"storage:    {result.storage}", f"MLflow:     {result.tracking}"]
     if result.facts.get("checkpoint"):
         lines.append(f"checkpoint: {result.facts['checkpoint']}")
     if not result.complete:
         return [*lines, resuming(ctx)]
+    if result.extendable:
+        what = f"{ctx.params['study']}{retyped(ctx)}"
+        lines.append(f"to search beyond: {program()} launch {what} --extend-borders")
     return [*lines, f"next: {program()} ui {result.study}{retyped(ctx, only=_OF_UI)}"]
 
 
@@ -40,8 +47,10 @@ _OF_UI = ("tracking_uri", "artifacts")
 
 
 def resuming(ctx: click.Context) -> str:
-    """Returns how to go on with the launch of a context."""
-    return f"to go on where it stopped: {program()} launch {ctx.params['study']}{retyped(ctx)}"
+    """Returns how to go on with the launch or the confirmation of a context."""
+    command = ctx.command.name
+    what = ctx.params["name" if command == "confirm" else "study"]
+    return f"to go on where it stopped: {program()} {command} {what}{retyped(ctx)}"
 
 
 def outcome_fields(result: LaunchResult) -> dict[str, Any]:
@@ -50,10 +59,18 @@ def outcome_fields(result: LaunchResult) -> dict[str, Any]:
     return {
         "study": result.study,
         "complete": result.complete,
+        "timed_out": result.timed_out,
+        "epochs": result.epochs,
+        "flat": result.flat,
         "finished": result.finished,
         "trials": result.trials,
         "endings": result.endings,
         "metric": result.metric,
+        "borders": {
+            stage: [border.to_dict() for border in borders]
+            for stage, borders in result.borders.items()
+        },
+        "extended": result.extended,
         "best": best
         and {
             "stage": result.stage,
@@ -76,4 +93,11 @@ def _headline(result: LaunchResult) -> str:
     if result.best:
         text += f"; best {result.metric} {words.score(result.best.value)}"
         text += f", trial {result.best.number}"
+    if result.timed_out and not result.complete:
+        return f"{text}; the time is over"
+    if result.complete and result.flat:
+        return f"{text}; {words.flat(result.flat)}"
+    if result.complete and result.finished < result.trials:
+        spent = f"{result.epochs:g} of {result.max_epochs_total:g}"
+        return f"{text}; the epochs are spent ({spent})"
     return text if result.complete else f"{text}; ended before it was complete"

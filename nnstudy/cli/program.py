@@ -7,15 +7,23 @@ from typing import Any
 import click
 
 from nnstudy import __version__
+from nnstudy.cli.check import check
+from nnstudy.cli.confirm import confirm
+from nnstudy.cli.doctor import doctor
 from nnstudy.cli.enqueue import enqueue
+from nnstudy.cli.ensemble import ensemble
 from nnstudy.cli.evaluate import evaluate
 from nnstudy.cli.exit_codes import BAD_INPUT, INTERRUPTED
+from nnstudy.cli.importance import importance
 from nnstudy.cli.launch import launch
 from nnstudy.cli.list import list_
+from nnstudy.cli.lr_find import lr_find
 from nnstudy.cli.new import new
+from nnstudy.cli.race import race
 from nnstudy.cli.status import status
 from nnstudy.cli.stop import stop
 from nnstudy.cli.ui import ui
+from nnstudy.cli.worker import worker
 from nnstudy.errors import UserError
 
 
@@ -73,5 +81,8 @@ def program() -> None:
     """
 
 
-for _command in (launch, status, list_, new, ui, stop, enqueue, evaluate):
+for _command in (
+    *(launch, worker, confirm, ensemble, check, lr_find, race, status, importance, list_),
+    *(new, ui, stop, enqueue, evaluate, doctor),
+):
     program.add_command(_command)

@@ -62,6 +62,7 @@ class Progress:
         endings: How the trials of this launch ended, in the present stage.
         best: The best so far in the present stage, or None.
         running: Trials that are being trained, by number.
+        checked: Name of the last pre-flight check that came to its result.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -73,6 +74,7 @@ class Progress:
     endings: Counter[str] = field(default_factory=Counter)
     best: Best | None = None
     running: dict[int, Running] = field(default_factory=dict)
+    checked: str = ""
     _maximize: bool = True
     _workers: int = 1
     _durations: list[float] = field(default_factory=list)
@@ -80,6 +82,7 @@ class Progress:
     def hear(self, event: Event) -> None:
         """Takes note of an event."""
         handler = {
+            "check": self._on_check,
             "stage": self._on_stage,
             "trial": self._on_trial,
             "epoch": self._on_epoch,
@@ -93,6 +96,9 @@ class Progress:
         now = self.clock()
         ages = [now - trial.began for trial in list(self.running.values())]
         return time_left(self._durations, ages, self.trials - self.finished, self._workers)
+
+    def _on_check(self, values: dict[str, Any]) -> None:
+        self.checked = values["check"]
 
     def _on_stage(self, values: dict[str, Any]) -> None:
         self.study, self.stage = values["study"], values["stage"]

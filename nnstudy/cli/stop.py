@@ -38,8 +38,8 @@ def stop(name: str, trial: int | None, storage: str | None) -> None:
     if trial is None:
         if not at_work:
             raise UserError(f"nobody works on study {name!r}, so there is nothing to stop")
-        for stage in at_work:
-            requests.stop_study(stages[stage.stage])
+        for optuna_study in stages.values():
+            requests.stop_study(optuna_study)
         click.echo(
             f"study {name} ends after the current epochs; to go on later: {program()} launch {name}"
         )

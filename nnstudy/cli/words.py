@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
+import statistics
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +37,31 @@ def score(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.6g}"
 
 
+def validated(loss: float | None, accuracy: float | None) -> str:
+    """Returns ``loss 0.0412, 98.0% right`` of what a validation found."""
+    shown = [] if loss is None else [f"loss {score(loss)}"]
+    shown += [] if accuracy is None else [f"{accuracy:.1%} right"]
+    return ", ".join(shown) or "-"
+
+
+def founded(epoch: float | None, scores: Sequence[float]) -> str:
+    """Returns what a trial's value rests on: `` at epoch 3``, ``, mean of 5 (deviation 0.012)``.
+
+    Args:
+        epoch: Its best one.
+        scores: Of its trainings, where there are several.
+    """
+    if len(scores) > 1:
+        return f", mean of {len(scores)} (deviation {statistics.stdev(scores):.2g})"
+    return f" at epoch {epoch:g}" if epoch is not None else ""
+
+
+def times(folds: int, seeds: int) -> str:
+    """Returns how often each trial is trained: ``5 folds``; empty where it is once."""
+    counts = [f"{number} {name}" for number, name in ((folds, "folds"), (seeds, "seeds"))]
+    return next((text for text in counts if not text.startswith("1 ")), "")
+
+
 def parameters(params: Mapping[str, Any], most: int | None = None) -> str:
     """Returns ``lr=0.05, units=64``, of the first few if there are more than ``most``."""
     shown = [f"{name}={parameter(value)}" for name, value in list(params.items())[:most]]
@@ -56,3 +85,27 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def hanging(text: str, margin: int) -> str:
+    """Breaks lines where a terminal would, under the place where the text began.
+
+    Args:
+        text: Shown at the end of a line that has ``margin`` characters already.
+        margin: Blanks before each further line.
+    """
+    lines = text.splitlines()
+    if sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size().columns - margin)
+        lines = [
+            part
+            for line in lines
+            for part in textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        ]
+    return ("\n" + " " * margin).join(lines)
+
+
+def flat(stages: Mapping[str, int]) -> str:
+    """Says which stages ended early because their last trials had improved nothing."""
+    told = " and ".join(f"{trials} in stage {stage}" for stage, trials in stages.items())
+    return f"nothing more is to be expected: the last trials ({told}) improved nothing"

@@ -2,7 +2,8 @@
 
 from nnstudy.data import augmentation, datasets
 from nnstudy.data.data import Data
-from nnstudy.data.loading import load
+from nnstudy.data.folding import Folds
+from nnstudy.data.loading import load, load_few
 from nnstudy.data.normalisation import Normalisation
 from nnstudy.data.parts import LoaderPart, Part, TensorPart
 from nnstudy.data.source import Source, from_dataset, tensors
@@ -10,6 +11,7 @@ from nnstudy.data.split import Split, Subset
 
 __all__ = [
     "Data",
+    "Folds",
     "LoaderPart",
     "Normalisation",
     "Part",
@@ -21,5 +23,6 @@ __all__ = [
     "datasets",
     "from_dataset",
     "load",
+    "load_few",
     "tensors",
 ]

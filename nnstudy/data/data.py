@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nnstudy.data.normalisation import Mode, Normalisation
 from nnstudy.data.parts import Part
 from nnstudy.data.source import Task
-from nnstudy.data.split import Split, Subset
+from nnstudy.data.split import Split, Subset, subsample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,21 @@ class Data:
         """
         record()
         return self._test
+
+    def with_share(self, share: float) -> Data:
+        """Returns the data with a share of the training examples, classes in equal shares.
+
+        All else stays as it is, normalisation and digest too: scores on the validation part can
+        be compared.
+        """
+        if share == 1:
+            return self
+        stratify = self.task == "classification"
+        count = max(1, round(share * len(self.train)))
+        chosen = subsample(
+            self.train.targets, count, self.split.seed, stratify=stratify, what="training"
+        )
+        return replace(self, train=self.train.take(chosen))
 
     def describe(self) -> dict[str, Any]:
         """Returns what the data are, as JSON-ready values."""

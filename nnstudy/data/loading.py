@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from nnstudy.data.data import Data
 from nnstudy.data.examples import require_finite
-from nnstudy.data.normalisation import Normalisation
+from nnstudy.data.normalisation import Mode, Normalisation
 from nnstudy.data.parts import LoaderPart, Part
 from nnstudy.data.source import Source, from_dataset, tensors
 from nnstudy.data.split import Split, Subset, hold_out, subsample
@@ -56,6 +56,51 @@ def load(
         return _divide(_as_source(source, directory, download), split, subset)
 
 
+def load_few(
+    source: Source | Callable[..., Any] | tuple[Any, Any] | Dataset[Any],
+    split: Split | None = None,
+    subset: Subset | None = None,
+    *,
+    classes: int,
+    directory: Path | None = None,
+    download: bool = False,
+) -> Data:
+    """Loads a part of the data that is small enough to be learned from in seconds.
+
+    As ``load``, but where there are fewer examples than the subset asks for, all are taken; and
+    where it names no classes, the first few.
+
+    Args:
+        source: See ``load``.
+        split: See ``load``.
+        subset: How many examples to take at most.
+        classes: How many classes to take where the subset names none.
+        directory: See ``load``.
+        download: See ``load``.
+
+    Raises:
+        UserError: See ``load``.
+    """
+    split, subset = split or Split(), subset or Subset()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(split.seed)
+        made = _as_source(source, directory, download)
+        chosen = subset.classes
+        if chosen is None and len(made.class_names) > classes:
+            chosen = tuple(range(classes))
+        dealt = _deal(_keep_classes(made, chosen), split, Subset())
+        few = Subset(
+            chosen,
+            _at_most(subset.examples, len(dealt["train"])),
+            _at_most(subset.valid_examples, len(dealt["validation"])),
+        )
+        return _divide(made, split, few)
+
+
+def _at_most(wanted: int | None, there: int) -> int | None:
+    return None if wanted is None else min(wanted, there)
+
+
 def _as_source(given: Any, directory: Path | None, download: bool) -> Source:
     if isinstance(given, Source):
         return given
@@ -82,7 +127,7 @@ def _divide(source: Source, split: Split, subset: Subset) -> Data:
     source = _keep_classes(source, subset.classes)
     raw = _deal(source, split, subset)
     digest = _digest(raw, source, split, subset)
-    normalisation = _fit(raw["train"], source)
+    normalisation = fit_normalisation(raw["train"], source.normalise)
     parts = {name: part.normalised(normalisation) for name, part in raw.items()}
     scale = None
     if source.standardise_targets:
@@ -170,14 +215,20 @@ def _deal(source: Source, split: Split, subset: Subset) -> dict[str, Part]:
     }
 
 
-def _fit(train: Part, source: Source) -> Normalisation | None:
+def fit_normalisation(train: Part, mode: Mode) -> Normalisation | None:
+    """Fits a normalisation to a training part's inputs as it has them; see ``Normalisation.fit``.
+
+    Raises:
+        UserError: An input that is read only now is NaN or infinite.
+    """
+
     def checked() -> Any:
         for inputs in train.raw_inputs(limit=FITTED_EXAMPLES):
             if isinstance(train, LoaderPart):
                 require_finite(inputs, "inputs")
             yield inputs
 
-    return Normalisation.fit(checked(), source.normalise)
+    return Normalisation.fit(checked(), mode)
 
 
 def _digest(parts: dict[str, Part], source: Source, split: Split, subset: Subset) -> str:

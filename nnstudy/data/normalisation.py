@@ -71,6 +71,14 @@ class Normalisation:
         """Undoes ``standardise``."""
         return (standardised * self.std.to(standardised)).add_(self.mean.to(standardised))
 
+    def after(self, first: Normalisation | None) -> Normalisation:
+        """Returns the one normalisation that does what ``first`` and then this one do."""
+        if first is None:
+            return self
+        return Normalisation(
+            first.mean + first.std * self.mean, first.std * self.std, first.full_scale
+        )
+
     def from_raw(self, device: torch.device, augmentation: Augmentation | None) -> Augmentation:
         """Returns the function that takes raw minibatches to what the network gets.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -25,9 +25,11 @@ class Part(ABC):
     Attributes:
         targets: All targets: int64 of shape (N,) for classes, float32 of shape (N, k) for
             numbers.
+        normalisation: From inputs as they came to those of a minibatch; None: they are the same.
     """
 
     targets: Tensor
+    normalisation: Normalisation | None
 
     def __len__(self) -> int:
         """Returns the number of examples."""
@@ -86,8 +88,16 @@ class Part(ABC):
         """Returns a part of raw inputs as one that gives normalised minibatches."""
 
     @abstractmethod
+    def normalised_anew(self, fitted: Normalisation | None) -> Part:
+        """Returns the part with another normalisation, fitted to ``raw_inputs`` as it has them."""
+
+    @abstractmethod
     def with_targets(self, targets: Tensor) -> Part:
         """Returns the same inputs with other targets."""
+
+    @abstractmethod
+    def joined(self, other: Self) -> Part:
+        """Returns the examples of two parts of one source, one after the other."""
 
     @abstractmethod
     def add_to(self, digest: blake2b) -> None:
@@ -99,17 +109,31 @@ class TensorPart(Part):
 
     Bytes stay bytes and are converted minibatch by minibatch, since a quarter of the memory
     traffic makes up for the arithmetic; other numbers are normalised once.
+
+    Attributes:
+        inputs: All inputs as they are held.
+        targets: See ``Part``.
+        normalisation: See ``Part``.
     """
 
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+    def __init__(
+        self, inputs: Tensor, targets: Tensor, normalisation: Normalisation | None = None
+    ) -> None:
+        """Makes a part of tensors.
+
+        Args:
+            inputs: As ``normalised`` leaves them: bytes raw, other numbers normalised.
+            targets: The target of each example.
+            normalisation: What minibatches of bytes get and augmentation undoes.
+        """
         self.targets = targets
-        self._inputs = inputs
-        self._normalisation: Normalisation | None = None
+        self.inputs = inputs
+        self.normalisation = normalisation
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
-        return tuple(self._inputs.shape[1:])
+        return tuple(self.inputs.shape[1:])
 
     def minibatches(
         self,
@@ -121,7 +145,7 @@ class TensorPart(Part):
         augmentation: Augmentation | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields minibatches; see ``Part.minibatches``."""
-        inputs, targets = self._inputs, self.targets
+        inputs, targets = self.inputs, self.targets
         home = inputs.device
         there = home if device is None else torch.device(device)
         overlap = there.type == "cuda"  # the other way the memory is not yet filled
@@ -138,8 +162,8 @@ class TensorPart(Part):
     def _preparation(
         self, device: torch.device, augmentation: Augmentation | None
     ) -> Augmentation | None:
-        normalisation = self._normalisation
-        if self._inputs.dtype == torch.uint8:
+        normalisation = self.normalisation
+        if self.inputs.dtype == torch.uint8:
             return _from_raw(normalisation, device, augmentation, self.shape)
         if augmentation is None or normalisation is None or not _is_image(self.shape):
             return augmentation
@@ -147,40 +171,54 @@ class TensorPart(Part):
 
     def take(self, index: Tensor) -> TensorPart:
         """Returns the examples at these positions, copied."""
-        return self._like(self._inputs[index], self.targets[index])
+        return self._like(self.inputs[index], self.targets[index])
 
     def to(self, device: torch.device | str) -> TensorPart:
         """Returns the part on a device."""
-        return self._like(self._inputs.to(device), self.targets.to(device))
+        return self._like(self.inputs.to(device), self.targets.to(device))
 
     def raw_inputs(self, limit: int | None = None) -> Iterator[Tensor]:
         """Yields all inputs as they are held, in pieces."""
-        per_piece = max(1, _CHUNK // max(1, self._inputs[:1].numel()))
-        yield from torch.split(self._inputs, per_piece)
+        per_piece = max(1, _CHUNK // max(1, self.inputs[:1].numel()))
+        yield from torch.split(self.inputs, per_piece)
 
     def normalised(self, normalisation: Normalisation | None) -> TensorPart:
         """Returns the part with bytes kept and other numbers normalised, as float32."""
-        inputs = self._inputs
+        inputs = self.inputs
         if inputs.is_floating_point():
             scaled = normalisation.standardise(inputs) if normalisation else inputs
             inputs = scaled.float()
-        part = TensorPart(inputs, self.targets)
-        part._normalisation = normalisation
-        return part
+        return TensorPart(inputs, self.targets, normalisation)
+
+    def normalised_anew(self, fitted: Normalisation | None) -> TensorPart:
+        """Returns the part with another normalisation; numbers get it after the one they have.
+
+        Both are affine and so is what they make together: it is the one that would have been
+        fitted to the numbers as they came, but for rounding.
+        """
+        if fitted is None:
+            return self
+        if self.inputs.is_floating_point():
+            inputs = fitted.standardise(self.inputs)
+            return TensorPart(inputs, self.targets, fitted.after(self.normalisation))
+        return TensorPart(self.inputs, self.targets, fitted)
 
     def with_targets(self, targets: Tensor) -> TensorPart:
         """Returns the same inputs with other targets."""
-        return self._like(self._inputs, targets)
+        return self._like(self.inputs, targets)
+
+    def joined(self, other: Self) -> TensorPart:
+        """Returns the examples of both, copied."""
+        targets = torch.cat([self.targets, other.targets])
+        return self._like(torch.cat([self.inputs, other.inputs]), targets)
 
     def add_to(self, digest: blake2b) -> None:
         """Adds shapes, types and every byte to a digest."""
-        for tensor in (self._inputs, self.targets):
+        for tensor in (self.inputs, self.targets):
             _add_tensor(digest, tensor)
 
     def _like(self, inputs: Tensor, targets: Tensor) -> TensorPart:
-        part = TensorPart(inputs, targets)
-        part._normalisation = self._normalisation
-        return part
+        return TensorPart(inputs, targets, self.normalisation)
 
 
 class LoaderPart(Part):
@@ -215,7 +253,7 @@ class LoaderPart(Part):
         self._workers = workers
         self._repeatable = repeatable
         self._index = torch.arange(len(targets)) if index is None else index
-        self._normalisation: Normalisation | None = None
+        self.normalisation: Normalisation | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -233,7 +271,7 @@ class LoaderPart(Part):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields minibatches; see ``Part.minibatches``."""
         there = self.targets.device if device is None else torch.device(device)
-        prepare = _from_raw(self._normalisation, there, augmentation, self._shape)
+        prepare = _from_raw(self.normalisation, there, augmentation, self._shape)
         rest = (self.order(None) if order is None else order)[start * batch_size :].cpu()
         if len(rest) == 0:
             return
@@ -278,12 +316,21 @@ class LoaderPart(Part):
     def normalised(self, normalisation: Normalisation | None) -> LoaderPart:
         """Returns the part with each minibatch normalised as it is read."""
         part = self._like(self.targets, self._index)
-        part._normalisation = normalisation
+        part.normalisation = normalisation
         return part
+
+    def normalised_anew(self, fitted: Normalisation | None) -> LoaderPart:
+        """Returns the part with another normalisation instead of the one it has."""
+        return self if fitted is None else self.normalised(fitted)
 
     def with_targets(self, targets: Tensor) -> LoaderPart:
         """Returns the same inputs with other targets."""
         return self._like(targets, self._index)
+
+    def joined(self, other: Self) -> LoaderPart:
+        """Returns the examples of both, by their positions."""
+        targets = torch.cat([self.targets, other.targets])
+        return self._like(targets, torch.cat([self._index, other._index]))
 
     def add_to(self, digest: blake2b) -> None:
         """Adds the targets, the examples' positions and up to 256 inputs to a digest."""
@@ -302,7 +349,7 @@ class LoaderPart(Part):
             repeatable=self._repeatable,
             index=index,
         )
-        part._normalisation = self._normalisation
+        part.normalisation = self.normalisation
         return part
 
 

@@ -119,6 +119,41 @@ def subsample(targets: Tensor, count: int, seed: int, *, stratify: bool, what: s
     return hold_out(targets, count, seed, stratify=stratify)[1]
 
 
+def fold_positions(
+    targets: Tensor, folds: int, seed: int, *, stratify: bool, shuffle: bool = True
+) -> list[tuple[Tensor, Tensor]]:
+    """Deals examples out to folds, each of which is held out once.
+
+    Args:
+        targets: One target per example.
+        folds: How many.
+        seed: Same seed, same folds.
+        stratify: Whether the targets are classes, which then have equal shares in all folds where
+            there are enough of each.
+        shuffle: Whether to deal out at random; if not, each fold is a stretch of neighbours.
+
+    Returns:
+        For each fold the positions of the remaining and of the held-out examples, ascending.
+
+    Raises:
+        UserError: There are fewer than two folds, or more than examples.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if not 2 <= folds <= len(targets):
+        raise UserError(
+            f"{len(targets)} examples cannot be dealt out to {folds} folds: give a number from 2"
+            f" to {len(targets)}"
+        )
+    labels = targets.cpu().numpy() if stratify and shuffle else None
+    if labels is not None and np.unique(labels, return_counts=True)[1].min() < folds:
+        labels = None
+    kind = KFold if labels is None else StratifiedKFold
+    dealer = kind(folds, shuffle=shuffle, random_state=seed if shuffle else None)
+    dealt = dealer.split(np.zeros(len(targets)), labels)
+    return [(torch.from_numpy(rest), torch.from_numpy(out)) for rest, out in dealt]
+
+
 def _split(
     targets: Tensor, held: int, seed: int, stratify: bool
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:

@@ -1,7 +1,31 @@
 """Where workers run, and the launch that starts them."""
 
+from nnstudy.engines.checking import check
+from nnstudy.engines.confirming import ConfirmResult, confirm
+from nnstudy.engines.ensembling import EnsembleResult, ensemble
+from nnstudy.engines.joining import JoinResult, join
 from nnstudy.engines.launch import LaunchResult, launch
-from nnstudy.engines.options import LaunchOptions
+from nnstudy.engines.options import LaunchOptions, RayOptions
+from nnstudy.engines.quick import quick
+from nnstudy.engines.quick_result import QuickResult
+from nnstudy.engines.race import Race, race
 from nnstudy.search.settings import Settings
 
-__all__ = ["LaunchOptions", "LaunchResult", "Settings", "launch"]
+__all__ = [
+    "ConfirmResult",
+    "EnsembleResult",
+    "JoinResult",
+    "LaunchOptions",
+    "LaunchResult",
+    "QuickResult",
+    "Race",
+    "RayOptions",
+    "Settings",
+    "check",
+    "confirm",
+    "ensemble",
+    "join",
+    "launch",
+    "quick",
+    "race",
+]

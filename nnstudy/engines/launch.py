@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
-from nnstudy.engines.local import run_workers
+from nnstudy.engines import ray_cluster
 from nnstudy.engines.options import LaunchOptions
-from nnstudy.engines.orders import Orders
 from nnstudy.engines.preparation import Preparation
+from nnstudy.engines.ray_cluster import RayCluster
+from nnstudy.engines.running import Progress, run_stages
 from nnstudy.engines.storing import store_stage
-from nnstudy.errors import UserError
-from nnstudy.search.budget import count
-from nnstudy.search.endings import ATTRIBUTE
-from nnstudy.search.events import Emit, Event, ignore
+from nnstudy.search.budget import epochs_trained
+from nnstudy.search.endings import ATTRIBUTE, ending_of
+from nnstudy.search.events import Emit, ignore
+from nnstudy.search.extension import can_extend, follower
 from nnstudy.search.interruption import Interruption
-from nnstudy.search.leases import Leases
+from nnstudy.search.patience import database_errors_explained
 from nnstudy.search.plan import Plan
-from nnstudy.search.results import best_trial, ending_of, stage_story
-from nnstudy.search.tracked import close_stage_run, open_stage_run
-from nnstudy.search.worker import owner_name
+from nnstudy.search.ranges.borders import Border
+from nnstudy.search.results import best_trial, borders_of
+from nnstudy.search.stored import StoredStage
 from nnstudy.secret_urls import mask
 from nnstudy.study import Study
 from nnstudy.study.loading import load_study
@@ -46,6 +44,17 @@ class LaunchResult:
         endings: How many trials ended in which way: complete, pruned, diverged, failed.
         seconds: Time that all trials together have trained and validated.
         metric: What was optimised.
+        borders: By stage, the edges of ranges that the good values crowd.
+        extended: The stages that other ones go on with in wider ranges, each with the name of the
+            one that does.
+        extendable: Whether edges of the last stage are crowded that ``extend_borders`` would go
+            beyond.
+        complete: Whether the budget of every stage is spent.
+        timed_out: Whether the launch ended because its time was over.
+        epochs: That the finished trials have trained together.
+        max_epochs_total: Epochs that they may train, or None.
+        flat: Stages that have ended because nothing more was to be expected, each with how many
+            trials had improved nothing.
         storage: URL of Optuna's storage, its password masked.
         tracking: URI of MLflow, its password masked.
     """
@@ -60,13 +69,16 @@ class LaunchResult:
     endings: dict[str, int]
     seconds: float
     metric: str
+    borders: dict[str, list[Border]]
+    extended: dict[str, str]
+    extendable: bool
+    complete: bool
+    timed_out: bool
+    epochs: float
+    max_epochs_total: float | None
+    flat: dict[str, int]
     storage: str
     tracking: str
-
-    @property
-    def complete(self) -> bool:
-        """Whether all the trials are finished."""
-        return self.finished >= self.trials
 
 
 def launch(
@@ -91,96 +103,65 @@ def launch(
     """
     given = LaunchOptions(**options)
     loaded = load_study(study) if isinstance(study, str) else None
-    prepared = Preparation(
-        loaded.study if loaded else study,  # type: ignore[arg-type] # a str has been loaded
-        loaded,
-        given,
-        emit,
-    )
+    declared = loaded.study if loaded else study
+    assert isinstance(declared, Study)
     interruption = interruption or Interruption()
+    with database_errors_explained():
+        if given.engine == "local":
+            return _launch(Preparation(declared, loaded, given, emit), interruption, None)
+        with ray_cluster.connected(given.ray) as cluster:
+            given = replace(given, workers=given.workers or cluster.workers)
+            return _launch(Preparation(declared, loaded, given, emit), interruption, cluster)
+
+
+def _launch(
+    prepared: Preparation, interruption: Interruption, cluster: RayCluster | None
+) -> LaunchResult:
+    stages, progress = carry_out(prepared, interruption, cluster)
+    return _result(prepared, stages, progress, timed_out=interruption.timed_out)
+
+
+def carry_out(
+    prepared: Preparation, interruption: Interruption, cluster: RayCluster | None
+) -> tuple[list[tuple[Plan, optuna.Study]], Progress]:
+    """Stores what is prepared, and runs workers until it is done or an end is asked for.
+
+    Args:
+        prepared: What to launch.
+        interruption: Asks for an early end.
+        cluster: The Ray that runs the workers; None: they are processes of this machine.
+
+    Returns:
+        Plan and Optuna study of each stage, and how far they are.
+    """
+    prepared.announce_cost()
     stages = [store_stage(prepared, plan) for plan in prepared.plans]
-    for plan, optuna_study in stages:
-        if interruption.requested or not _run_stage(prepared, plan, optuna_study, interruption):
-            break
-    return _result(prepared, stages)
+    progress = run_stages(prepared, stages, interruption, cluster)
+    return progress.stages(), progress
 
 
-def _run_stage(
-    prepared: Preparation, plan: Plan, optuna_study: optuna.Study, interruption: Interruption
-) -> bool:
-    """Runs a stage to its end; False if it was ended before."""
-    leases = Leases(prepared.storage, owner_name())
-
-    def finished() -> int:
-        return count(optuna_study, leases).finished
-
-    best = best_trial(optuna_study)
-    prepared.emit(
-        Event(
-            "stage",
-            {
-                "study": plan.study,
-                "stage": plan.stage,
-                "trials": plan.trials,
-                "finished": finished(),
-                "epochs": plan.epochs,
-                "metric": plan.metric,
-                "direction": plan.direction,
-                "workers": prepared.workers,
-                "best": best.value if best else None,
-            },
-        )
-    )
-    open_stage_run(prepared.tracker, plan)
-    try:
-        if finished() < plan.trials:
-            run_workers(
-                _orders(prepared, plan),
-                prepared.workers,
-                study=prepared.study,
-                data=prepared.data,
-                emit=prepared.emit,
-                interruption=interruption,
-                is_done=lambda: finished() >= plan.trials,
-            )
-    except (UserError, KeyboardInterrupt):
-        # What went wrong may be what this needs too, and is the more interesting.
-        with contextlib.suppress(UserError, StorageInternalError, SQLAlchemyError):
-            _close(prepared, plan, optuna_study, done=False)
-        raise
-    done = finished() >= plan.trials
-    _close(prepared, plan, optuna_study, done=done)
-    return done
-
-
-def _close(prepared: Preparation, plan: Plan, optuna_study: optuna.Study, *, done: bool) -> None:
-    close_stage_run(prepared.tracker, plan, note=stage_story(plan, optuna_study), done=done)
-
-
-def _orders(prepared: Preparation, plan: Plan) -> Orders:
-    return Orders(
-        reference=plan.reference if prepared.loaded else None,
-        name=plan.study,
-        stage=plan.stage,
-        storage=prepared.storage_url,
-        tracking_uri=prepared.tracker.uri,
-        artifacts=prepared.tracker.location.artifacts,
-        data_directory=prepared.options.data_directory,
-        settings=prepared.options.settings,
-    )
-
-
-def _result(prepared: Preparation, stages: list[tuple[Plan, optuna.Study]]) -> LaunchResult:
-    leases = Leases(prepared.storage, owner_name())
+def _result(
+    prepared: Preparation,
+    stages: list[tuple[Plan, optuna.Study]],
+    progress: Progress,
+    *,
+    timed_out: bool,
+) -> LaunchResult:
     best, stage = None, None
     for plan, optuna_study in stages:
         found = best_trial(optuna_study)
         if found is not None:
             best, stage = found, plan.stage
+    stored = [StoredStage(plan, optuna_study) for plan, optuna_study in stages]
+    borders = {
+        plan.stage: borders_of(plan, optuna_study.get_trials(deepcopy=False))
+        for plan, optuna_study in stages
+    }
+    last = stages[-1][0]
     trials = [trial for _, optuna_study in stages for trial in optuna_study.get_trials()]
     return LaunchResult(
         study=prepared.study.name,
-        finished=sum(count(optuna_study, leases).finished for _, optuna_study in stages),
+        finished=sum(trial.state.is_finished() for trial in trials),
         trials=sum(plan.trials for plan, _ in stages),
         best=best,
         stage=stage,
@@ -189,6 +170,22 @@ def _result(prepared: Preparation, stages: list[tuple[Plan, optuna.Study]]) -> L
         endings=dict(Counter(ending_of(trial) for trial in trials if trial.state.is_finished())),
         seconds=sum(trial.user_attrs.get(ATTRIBUTE, {}).get("seconds", 0.0) for trial in trials),
         metric=stages[0][0].metric,
+        borders=borders,
+        extended={
+            plan.stage: name for plan, _ in stages if (name := follower(stored, plan)) is not None
+        },
+        extendable=bool(borders[last.stage])
+        and not last.extend_borders
+        and can_extend(stored, last),
+        complete=progress.is_done(),
+        timed_out=timed_out,
+        epochs=epochs_trained(trials),
+        max_epochs_total=stages[0][0].max_epochs_total,
+        flat={
+            plan.stage: plan.flat_trials
+            for plan, optuna_study in stages
+            if plan.flat_trials is not None and progress.is_flat(optuna_study)
+        },
         storage=mask(prepared.storage_url),
         tracking=prepared.tracker.masked_uri,
     )

@@ -6,6 +6,7 @@ Neither on a command line nor in an environment, where a password in a URL would
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,23 +21,26 @@ class Orders:
     Attributes:
         reference: What names the study; None if it comes pickled.
         name: The study's name, which a launch may have changed.
-        stage: The stage to work on.
         storage: URL of Optuna's storage.
         tracking_uri: URI of MLflow.
         artifacts: Root of MLflow's artifacts.
         data_directory: Where data files are.
         settings: Device, checkpoints and their rules.
+        workers: How many work beside each other, for what is shown.
+        stages: Names of those of the study to work on, each with those that widen its ranges, one
+            after another; None: all that are stored.
         pickled: File with the study, for a study made in a notebook.
     """
 
     reference: str | None
     name: str
-    stage: str
     storage: str
     tracking_uri: str
     artifacts: str | None
     data_directory: Path | None
     settings: Settings
+    workers: int = 1
+    stages: Sequence[str] | None = None
     pickled: Path | None = None
 
     def to_json(self) -> str:

@@ -38,20 +38,18 @@ def store_stage(prepared: Preparation, plan: Plan) -> tuple[Plan, optuna.Study]:
                 plan.save(found)
             requests.resume(found)
             return plan, found
-        plan = _track(prepared, plan)
+        plan = track_stage(prepared, plan)
         made = found or optuna.create_study(
             study_name=plan.name, storage=prepared.storage, direction=plan.direction
         )
-        if plan.position == 0:
-            for point in prepared.study.start_points:
-                requests.enqueue(made, point, once=True)
         # Last, so that after a crash in between the next launch does all of it again.
         plan.save(made)
         return plan, made
 
 
-def _track(prepared: Preparation, plan: Plan) -> Plan:
-    tracker, study, data = prepared.tracker, prepared.study, prepared.data
+def track_stage(prepared: Preparation, plan: Plan) -> Plan:
+    """Makes a stage's MLflow run, and returns its plan with the ids of MLflow."""
+    tracker, study = prepared.tracker, prepared.study
     experiment_id = tracker.experiment(
         plan.study,
         metric=plan.metric,
@@ -61,14 +59,15 @@ def _track(prepared: Preparation, plan: Plan) -> Plan:
     run = open_stage_run(tracker, plan, note=f"Stage **{plan.stage}** of study **{plan.study}**.")
     if prepared.sources:
         _keep_sources(prepared.sources, run, "code")
-    track_data(tracker, run.run_id, data)
+    _keep_report(prepared, plan, run, "preflight")
+    track_data(tracker, run.run_id, plan.data)
     names, logarithms = list(prepared.space.parameters), set(prepared.space.log_scaled)
     tracker.saved_view(
         plan.experiment_id,
         names,
         plan.metric,
         plan.direction == "minimize",
-        tags=["nnstudy.state", "nnstudy.reason"],
+        tags=["nnstudy.state", "nnstudy.reason", "nnstudy.verdicts"],
         numbers=[f"log10_{name}" if name in logarithms else name for name in names],
     )
     return replace(plan, run_id=run.run_id)
@@ -78,7 +77,19 @@ def _keep_changed_sources(prepared: Preparation, stored: Plan, plan: Plan) -> No
     """Keeps another version of the sources beside the first; trials say which one they had."""
     if prepared.sources and plan.sources != stored.sources:
         run = open_stage_run(prepared.tracker, plan)
-        _keep_sources(prepared.sources, run, f"code-{prepared.sources.hash[:8]}")
+        version = prepared.sources.hash[:8]
+        _keep_sources(prepared.sources, run, f"code-{version}")
+        _keep_report(prepared, plan, run, f"preflight-{version}")
+
+
+def _keep_report(prepared: Preparation, plan: Plan, run: StageRun, folder: str) -> None:
+    """Keeps what pre-flight found with the first stage, where it had to look."""
+    if prepared.report is None or plan.position > 0:
+        return
+    conditions = plan.conditions(prepared.options.settings.device)
+    with tempfile.TemporaryDirectory() as directory:
+        prepared.subject.write_files(prepared.report, Path(directory), conditions)
+        run.log_artifacts(directory, folder)
 
 
 def _keep_sources(sources: Sources, run: StageRun, folder: str) -> None:

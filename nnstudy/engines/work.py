@@ -1,27 +1,42 @@
-"""One worker's work on a stage, in whatever process it runs."""
+"""One worker's work on a study, stage by stage, in whatever process it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import optuna
 import torch
+from optuna.storages import RDBStorage
 
 from nnstudy.data import Data
+from nnstudy.data.shared import share
 from nnstudy.engines.orders import Orders
-from nnstudy.errors import UserError
-from nnstudy.search.events import Emit
-from nnstudy.search.interruption import Interruption
+from nnstudy.search.budget import count
+from nnstudy.search.delivery import MLFLOW
+from nnstudy.search.events import Emit, Event, warnings_told
+from nnstudy.search.extension import extend
+from nnstudy.search.interruption import Interrupted, Interruption
+from nnstudy.search.leases import Leases
 from nnstudy.search.opening import load_planned_data, open_work
+from nnstudy.search.patience import Patience
 from nnstudy.search.plan import Plan
+from nnstudy.search.results import best_trial
+from nnstudy.search.stage_opening import open_stage
+from nnstudy.search.stage_work import StageWork
 from nnstudy.search.storage import open_storage
-from nnstudy.search.stored import load_stage
-from nnstudy.search.worker import Worker
+from nnstudy.search.stored import StoredStage, require_stages
+from nnstudy.search.timing.comparison import concluded
+from nnstudy.search.timing.picture import NAME as PICTURE
+from nnstudy.search.timing.words import conclusion
+from nnstudy.search.tracked import close_stage_run, open_stage_run
+from nnstudy.search.trial_life import DATABASE
+from nnstudy.search.worker import Worker, worker_name
 from nnstudy.study import Study
 from nnstudy.study.loading import load_study
-from nnstudy.tracking import Tracker
+from nnstudy.tracking import Tracker, TrackingAway
 from nnstudy.training.devices import use_deterministic_algorithms
 
 
@@ -33,7 +48,7 @@ def work_on(
     study: Study | None = None,
     data: Data | None = None,
 ) -> bool:
-    """Works on a stored stage until its budget is spent or an end is asked for.
+    """Works on a stored study, stage by stage, until it is done or an end is asked for.
 
     Args:
         orders: What to work on, and where everything is.
@@ -43,30 +58,134 @@ def work_on(
         data: Its data, if they are at hand.
 
     Returns:
-        True if the budget is spent.
+        True if the budget of every stage is spent.
 
     Raises:
-        UserError: If the stage is not stored, or something is missing here.
+        UserError: If the study is not stored, something is missing here, or something that
+            nothing can go on without stayed away.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = replace(study or _load(orders), name=orders.name)
-    storage = open_storage(orders.storage)
-    stored = load_stage(storage, f"{orders.name}/{orders.stage}")
-    if stored is None:
-        raise UserError(f"no stage {orders.name}/{orders.stage} is stored; launch it first")
-    plan = Plan.of(stored)
-    with _computing(orders.settings.threads, deterministic=plan.deterministic):
-        work = open_work(
-            study,
-            plan,
-            data or load_planned_data(study, plan, directory=orders.data_directory),
-            storage=storage,
-            tracker=Tracker(orders.tracking_uri, orders.artifacts),
-            settings=orders.settings,
-            emit=emit,
-            interruption=interruption,
+    patience = Patience(orders.settings.patience, interruption, emit)
+    try:
+        with warnings_told(emit):
+            storage = patience.wait_for(
+                DATABASE, lambda: open_storage(orders.storage, create=False)
+            )
+            tracker = patience.wait_for(
+                MLFLOW, lambda: Tracker(orders.tracking_uri, orders.artifacts, reach=False)
+            )
+            done: set[str] = set()
+            # Looked up each time, since a stage in wider ranges may have been stored meanwhile.
+            while stage := patience.wait_for(DATABASE, partial(_next, storage, orders, done)):
+                data = data or _load_data(study, stage.plan, orders)
+                plan = patience.wait_for(
+                    DATABASE, partial(_open_stage, storage, study, stage.plan, emit)
+                )
+                with _computing(orders.settings.threads, deterministic=plan.deterministic):
+                    work = patience.wait_for(
+                        DATABASE,
+                        partial(
+                            open_work,
+                            study,
+                            plan,
+                            data,
+                            storage=storage,
+                            tracker=tracker,
+                            settings=orders.settings,
+                            emit=emit,
+                            interruption=interruption,
+                            patience=patience,
+                        ),
+                    )
+                    if not _work_on_stage(work, orders.workers):
+                        return False
+                    patience.wait_for("", partial(_extend, work))
+                done.add(plan.stage)
+    except Interrupted:
+        return False
+    return True
+
+
+def _next(storage: RDBStorage, orders: Orders, done: Collection[str]) -> StoredStage | None:
+    """Returns the first of the stages to work on that is not done, or None."""
+    wanted = (
+        stage
+        for stage in require_stages(storage, orders.name)
+        if stage.plan.stage not in done
+        and (orders.stages is None or stage.plan.declared in orders.stages)
+    )
+    return next(wanted, None)
+
+
+def _extend(work: StageWork) -> None:
+    extension = extend(work.storage, work.tracker, work.plan)
+    if extension is not None:
+        work.emit(Event("message", {"text": str(extension)}))
+
+
+def _open_stage(storage: RDBStorage, study: Study, plan: Plan, emit: Emit) -> Plan:
+    opened = open_stage(storage, study, plan)
+    if opened.is_open and not plan.is_open:
+        for entry in opened.parsed_ranges().ranges:
+            if entry.is_changed:
+                text = f"stage {plan.stage} searches {entry}: {entry.evidence}"
+                emit(Event("message", {"text": text}))
+    return opened
+
+
+def _work_on_stage(work: StageWork, workers: int) -> bool:
+    """Runs a stage to its end; False if it was ended before."""
+    worker = Worker(work)
+    work.patience.wait_for(DATABASE, lambda: _announce(work, workers))
+    work.patience.attempt(MLFLOW, lambda: open_stage_run(work.tracker, work.plan))
+    if not worker.run():
+        work.patience.attempt(DATABASE, lambda: _close_if_left(work))
+        return False
+    work.patience.wait_for(MLFLOW, lambda: _close(work))
+    return True
+
+
+def _announce(work: StageWork, workers: int) -> None:
+    plan, study = work.plan, work.optuna_study
+    best = best_trial(study)
+    leases = Leases(work.storage, worker_name())
+    work.emit(
+        Event(
+            "stage",
+            {
+                "study": plan.study,
+                "stage": plan.stage,
+                "trials": plan.trials,
+                "finished": count(study, leases).finished,
+                "epochs": plan.epochs,
+                "folds": plan.folds,
+                "seeds": plan.seeds,
+                "metric": plan.metric,
+                "direction": plan.direction,
+                "workers": workers,
+                "best": best.value if best else None,
+            },
         )
-        return Worker(work).run()
+    )
+
+
+def _close(work: StageWork) -> None:
+    # Whoever opened it closes it, since another's closing may have come before that opening.
+    if not close_stage_run(work.tracker, work.plan, work.optuna_study, done=True):
+        raise TrackingAway(f"MLflow at {work.tracker.masked_uri} cannot be written to")
+    stage = work.plan.stage
+    if timed := concluded(work.plan, work.optuna_study.get_trials(deepcopy=False)):
+        place = f"picture: {PICTURE} with the run {stage} in MLflow"
+        text = f"stage {stage}: {conclusion(timed)}; {place}"
+        work.emit(Event("message", {"text": text, "stage": stage}))
+
+
+def _close_if_left(work: StageWork) -> None:
+    """Ends the run of a stage that is to be gone on with later, unless others work on it."""
+    leases = Leases(work.storage, worker_name())
+    if not count(work.optuna_study, leases).running:
+        close_stage_run(work.tracker, work.plan, work.optuna_study, done=False)
 
 
 def _load(orders: Orders) -> Study:
@@ -78,6 +197,12 @@ def _load(orders: Orders) -> Study:
     # Written a moment ago by the process that started this one, in a directory of its own.
     study: Study = cloudpickle.loads(orders.pickled.read_bytes())
     return study
+
+
+def _load_data(study: Study, plan: Plan, orders: Orders) -> Data:
+    data = load_planned_data(study, plan, directory=orders.data_directory)
+    share(data)
+    return data
 
 
 @contextmanager

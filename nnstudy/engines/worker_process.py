@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from typing import TextIO
@@ -11,11 +12,15 @@ from nnstudy.engines.orders import Orders
 from nnstudy.engines.work import work_on
 from nnstudy.errors import UserError
 from nnstudy.search.events import Event
-from nnstudy.search.interruption import Interruption
+from nnstudy.search.interruption import ENDED_BY_SIGTERM, SIGNALS, Interruption
 
 
 def main() -> int:
-    """Runs the orders; returns 0, or 2 for what the user can put right, or 1 for a defect."""
+    """Runs the orders.
+
+    Returns:
+        0; 2 for what the user can put right; 1 for a defect; 143 where SIGTERM ended it.
+    """
     events = _take_standard_output()
     interruption = Interruption()
 
@@ -43,7 +48,10 @@ def main() -> int:
                 Event("error", {"text": text, "exit_code": 1, "traceback": traceback.format_exc()})
             )
             return 1
-    return 0
+        finally:
+            # What comes now would only tear the end of the process.
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    return ENDED_BY_SIGTERM if interruption.leaving else 0
 
 
 def _take_standard_output() -> TextIO:

@@ -32,10 +32,12 @@ class Rehearsal:
         epoch_seconds: Expected time of an epoch with its validation, in seconds; None where
             the loop is the user's own and was not started.
         failures: For each point that could not be trained, what was raised and where.
+        points: The values of the others, at which checks can go on.
     """
 
     epoch_seconds: float | None
     failures: tuple[str, ...]
+    points: tuple[Mapping[str, Any], ...] = ()
 
 
 def rehearse(
@@ -58,38 +60,48 @@ def rehearse(
     Raises:
         UserError: If none of the points could be trained; with the line of the study file.
     """
-    optuna_study = _quiet_study()
+    optuna_study = quiet_study()
     for point in list(starts)[:_POINTS]:
         optuna_study.enqueue_trial(dict(point))
     seconds: list[float] = []
     failures: list[str] = []
+    points: list[Mapping[str, Any]] = []
     tried = 0
     for number in range(_POINTS):
         tried += 1
+        trial = optuna_study.ask()
         try:
             seed_everything(number)
-            recipe = study.recipe(optuna_study.ask(), data)
+            recipe = study.recipe(trial, data)
             if not isinstance(recipe, Recipe):
                 build_training(recipe, study, data, conditions, seed=(number,))
+                points.append(trial.params)
                 break
             seconds.append(_time_epoch(recipe, study, data, conditions))
-        except (Diverged, optuna.TrialPruned):
+        except optuna.TrialPruned:
             continue
+        except Diverged:
+            pass
         except Exception as error:
             failures.append(blame(error, is_own))
+            continue
+        if trial.params not in points:
+            points.append(trial.params)
     if len(failures) == tried:
         raise UserError(
             f"Study {study.name!r}: none of {tried} sampled recipes can be trained."
             f" The first fails with\n{failures[0]}"
         )
-    return Rehearsal(statistics.median(seconds) if seconds else None, tuple(failures))
+    epoch_seconds = statistics.median(seconds) if seconds else None
+    return Rehearsal(epoch_seconds, tuple(failures), tuple(points))
 
 
-def _quiet_study() -> optuna.Study:
+def quiet_study(seed: int = 0) -> optuna.Study:
+    """Returns a study in memory that draws at random, and says nothing."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     finally:
         optuna.logging.set_verbosity(verbosity)
 

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.report.time_left import time_left
 from nnstudy.search import requests
-from nnstudy.search.evaluation import test_looks
+from nnstudy.search.confirmation.outcome import confirmation_of
+from nnstudy.search.confirmation.words import conclusion
+from nnstudy.search.distributions import describe
+from nnstudy.search.endings import ATTRIBUTE, ending_of, reached
+from nnstudy.search.extension import can_extend, follower
 from nnstudy.search.leases import LeaseInfo, Leases
 from nnstudy.search.plan import Plan
-from nnstudy.search.results import STATES, best_trial, ending_of
+from nnstudy.search.results import STATES, best_trial, borders_of
 from nnstudy.search.stored import StoredStage, require_stages, stored_stages
+from nnstudy.search.test_looks import test_looks
+from nnstudy.search.timing.comparison import concluded
+from nnstudy.search.timing.words import conclusion as timing_conclusion
+from nnstudy.search.verdict_counts import VerdictCount, verdict_counts, verdicts_of
 
 
 @dataclass(frozen=True)
@@ -57,16 +67,58 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """A trial that has ended.
+
+    Attributes:
+        trial: Its number.
+        state: How it ended: complete, pruned, diverged or failed.
+        value: What it reached, or None.
+        epochs: How many it trained.
+        verdicts: On it, the most important first: each with ``name``, ``evidence``, ``advice``
+            and ``figures``.
+        params: Its parameters.
+    """
+
+    trial: int
+    state: str
+    value: float | None
+    epochs: float
+    verdicts: list[dict[str, Any]]
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A parameter whose range in a stage is not the one that the recipe asks for.
+
+    Attributes:
+        name: The parameter.
+        asked: What the recipe asks for, in words.
+        given: What is searched, in words.
+        evidence: Why.
+    """
+
+    name: str
+    asked: str
+    given: str
+    evidence: str
+
+
+@dataclass(frozen=True)
 class StageStatus:
     """How far a stage is.
 
     Attributes:
         study: Name of the study.
         stage: Name of the stage.
+        kind: ``search``, or ``confirm`` where the best trials of another stage are trained again.
         metric: What is optimised.
         direction: ``minimize`` or ``maximize``.
         trials: Finished trials that the stage ends with.
-        epochs: Largest number of epochs of a trial.
+        epochs: Largest number of epochs of a trial, or of each of its folds or seeds.
+        folds: With how many folds each trial is cross-validated.
+        seeds: How many seeds each trial is trained with.
         finished: Finished trials.
         states: Trials by state: how the finished ones ended, ``running`` (a worker holds the
             trial), ``interrupted`` (to be continued by the next launch) and ``waiting``.
@@ -75,15 +127,29 @@ class StageStatus:
         seconds_left: Expected time until the stage is done; None where it is not known, as
             while nobody works.
         stopping: Whether it was asked to stop.
-        test_looks: How often the test part of the data was looked at.
+        test_looks: How often the test part of the data was looked at, by trials of this stage.
+        conclusion: What a confirmation or a comparison by time tells, in words; else None.
+        verdicts: How often each verdict was given, the most important first.
+        borders: Edges of ranges that the good values crowd, each with ``text``, ``asked``,
+            ``wider`` (distributions of Optuna, as JSON) and the other fields of ``Border``.
+        widens: The stage of the study with which this one goes on in wider ranges, or None.
+        extended_by: The stage that goes on with this one in wider ranges, or None.
+        extendable: Whether edges are crowded that a launch with ``--extend-borders`` would go
+            beyond.
+        ended: The trials that have ended, in their order.
+        race: Whether it is one search of a race.
+        ranges: What is searched instead of what the recipe asks for, by parameter.
     """
 
     study: str
     stage: str
+    kind: str
     metric: str
     direction: str
     trials: int
     epochs: float
+    folds: int
+    seeds: int
     finished: int
     states: dict[str, int]
     best: Best | None
@@ -91,6 +157,15 @@ class StageStatus:
     seconds_left: float | None = None
     stopping: bool = False
     test_looks: int = 0
+    conclusion: str | None = None
+    verdicts: list[VerdictCount] = field(default_factory=list)
+    borders: list[dict[str, Any]] = field(default_factory=list)
+    widens: str | None = None
+    extended_by: str | None = None
+    extendable: bool = False
+    ended: list[Finished] = field(default_factory=list)
+    race: bool = False
+    ranges: list[Searched] = field(default_factory=list)
 
 
 def study_status(storage: RDBStorage, study: str | None = None) -> list[StageStatus]:
@@ -105,7 +180,24 @@ def study_status(storage: RDBStorage, study: str | None = None) -> list[StageSta
     # Looked at before the trials: a worker finishes its trial first and gives the lease back
     # then, so that no trial looks interrupted that is about to be finished.
     leases = Leases(storage, "status").all()
-    return [stage_status(stage, leases) for stage in stages]
+    by_study: dict[str, list[StoredStage]] = {}
+    for stage in stages:
+        by_study.setdefault(stage.plan.study, []).append(stage)
+    return [
+        _beside(stage_status(stage, leases), stage.plan, its)
+        for its in by_study.values()
+        for stage in its
+    ]
+
+
+def _beside(status: StageStatus, plan: Plan, stages: list[StoredStage]) -> StageStatus:
+    """Returns a stage's status with what follows from the study's other stages."""
+    asked = plan.extend_borders
+    return replace(
+        status,
+        extended_by=follower(stages, plan),
+        extendable=bool(status.borders) and not asked and can_extend(stages, plan),
+    )
 
 
 def stage_status(stage: StoredStage, leases: dict[int, LeaseInfo]) -> StageStatus:
@@ -132,10 +224,13 @@ def stage_status(stage: StoredStage, leases: dict[int, LeaseInfo]) -> StageStatu
     return StageStatus(
         study=plan.study,
         stage=plan.stage,
+        kind=plan.kind,
         metric=plan.metric,
         direction=plan.direction,
         trials=plan.trials,
         epochs=plan.epochs,
+        folds=plan.folds,
+        seeds=plan.seeds,
         finished=len(finished),
         states={name: states[name] for name in (*STATES, "running", "interrupted", "waiting")},
         best=Best(best.number, best.values[0], best.params) if best else None,
@@ -148,6 +243,44 @@ def stage_status(stage: StoredStage, leases: dict[int, LeaseInfo]) -> StageStatu
         ),
         stopping=requests.is_study_stopped(study),
         test_looks=len(test_looks(study)),
+        conclusion=_conclusion(plan, study),
+        verdicts=verdict_counts(finished),
+        borders=[border.to_dict() for border in borders_of(plan, finished)],
+        widens=plan.widens,
+        ended=[_ended(trial) for trial in finished],
+        race=plan.race,
+        ranges=[
+            Searched(entry.name, describe(entry.asked), describe(entry.given), entry.evidence)
+            for entry in plan.parsed_ranges().ranges
+            if entry.is_changed
+        ],
+    )
+
+
+def spoilt_tests(stages: Iterable[StageStatus]) -> dict[str, int]:
+    """Returns the studies whose test part was looked at more than once, with how often."""
+    looks: Counter[str] = Counter()
+    for stage in stages:
+        looks[stage.study] += stage.test_looks
+    return {study: times for study, times in looks.items() if times > 1}
+
+
+def _conclusion(plan: Plan, study: optuna.Study) -> str | None:
+    if plan.kind == "confirm":
+        confirmation = confirmation_of(plan, study)
+        return conclusion(confirmation) if confirmation else None
+    timed = concluded(plan, study.get_trials(deepcopy=False))
+    return timing_conclusion(timed) if timed else None
+
+
+def _ended(trial: FrozenTrial) -> Finished:
+    return Finished(
+        trial=trial.number,
+        state=ending_of(trial),
+        value=reached(trial),
+        epochs=trial.user_attrs.get(ATTRIBUTE, {}).get("epochs", 0.0),
+        verdicts=verdicts_of(trial),
+        params=trial.params,
     )
 
 
@@ -161,7 +294,7 @@ def _running(trial: FrozenTrial, lease: LeaseInfo, plan: Plan) -> Running:
     now = datetime.datetime.now()
     return Running(
         trial=trial.number,
-        epoch=min(plan.epochs, step * _epochs_between_validations(plan)),
+        epoch=min(plan.epochs * plan.repeats, step * _epochs_of_step(plan)),
         value=trial.intermediate_values.get(step),
         worker=lease.owner,
         age_seconds=max(0.0, (now - started).total_seconds()) if started else 0.0,
@@ -169,10 +302,13 @@ def _running(trial: FrozenTrial, lease: LeaseInfo, plan: Plan) -> Running:
     )
 
 
-def _epochs_between_validations(plan: Plan) -> float:
+def _epochs_of_step(plan: Plan) -> float:
+    if plan.repeats > 1:
+        return plan.epochs
     if plan.validate_every is None:
         return 1.0
-    return float(plan.validate_every / plan.data["examples"]["train"])
+    examples = plan.data_share * plan.data["examples"]["train"]
+    return float(plan.validate_every / examples)
 
 
 def _durations(finished: list[FrozenTrial], leases: dict[int, LeaseInfo]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from nnstudy.search.endings import Ending
@@ -34,10 +34,10 @@ class Announcer:
         """Tells something in words."""
         self._emit(Event("message", {"text": text}))
 
-    def begun(self, params: Mapping[str, Any], history: Sequence[Record]) -> None:
+    def begun(self, params: Mapping[str, Any], epoch: float) -> None:
         """Tells that the trial begins, or after which epoch it is continued."""
-        epoch = history[-1].epoch if history else 0
-        self._tell("trial", params=dict(params), epoch=epoch, epochs=self._plan.epochs)
+        epochs = self._plan.epochs * self._plan.repeats
+        self._tell("trial", params=dict(params), epoch=epoch, epochs=epochs)
 
     def validated(self, record: Record, score: float, best: float) -> None:
         """Tells of a validation, unless that was done a moment ago."""
@@ -56,6 +56,7 @@ class Announcer:
     def ended(self, ending: Ending, value: float | None, facts: Mapping[str, Any]) -> None:
         """Tells how the trial ended."""
         chosen = {name: facts[name] for name in ("epochs", "best_epoch", "seconds")}
+        chosen["scores"] = [one["score"] for one in facts.get("repeats", ())]
         self._tell("end", state=ending.label, reason=ending.reason, value=value, **chosen)
 
     def _tell(self, kind: Kind, **values: Any) -> None:

@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import optuna
-from optuna.trial import TrialState
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.errors import UserError
+from nnstudy.search.endings import ATTRIBUTE
 from nnstudy.search.leases import Lease, Leases
 from nnstudy.search.locks import study_lock
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a study may cost, across all its workers and launches.
+    """How much a stage may cost, across all its workers and launches.
 
     Attributes:
-        trials: Finished trials that end the study: complete, pruned or failed.
+        trials: Finished trials that end the stage: complete, pruned or failed.
+        epochs: Epochs that its trials may train together; None: any number. It is never
+            exceeded: a trial begins only if all its epochs fit.
+        epochs_each: Largest number of epochs of a trial.
+        flat_trials: No trial begins any more once the best value has not improved over so many
+            finished trials; None: that does not matter.
+        noise: What an improvement must exceed to count: the standard deviation between seeds.
     """
 
     trials: int
+    epochs: float | None = None
+    epochs_each: float = 0.0
+    flat_trials: int | None = None
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises UserError where the budget cannot be meant."""
         if self.trials < 1:
             raise UserError(f"The number of trials must be at least 1, got {self.trials}")
+
+    def is_flat(self, counts: Counts) -> bool:
+        """Tells whether the last trials have improved nothing, so that no more is expected."""
+        if self.flat_trials is None or len(counts.bests) <= self.flat_trials:
+            return False
+        return counts.bests[-1] - counts.bests[-1 - self.flat_trials] <= self.noise
+
+    def allows_another(self, counts: Counts) -> bool:
+        """Tells whether one more trial may begin, beside those that have.
+
+        Not where the search has become flat, nor where its epochs do not fit beside those spent
+        and reserved.
+        """
+        if self.is_flat(counts):
+            return False
+        if self.epochs is None:
+            return True
+        reserved = (counts.running + counts.interrupted + 1) * self.epochs_each
+        return counts.epochs + reserved <= self.epochs * (1 + _ROUNDING)
+
+    def is_spent(self, counts: Counts) -> bool:
+        """Tells whether a stage has come to its end."""
+        if counts.finished >= self.trials:
+            return True
+        return not (counts.running or counts.interrupted or self.allows_another(counts))
+
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,18 +79,32 @@ class Counts:
         running: A worker holds a lease.
         interrupted: Begun, but the worker is gone; to be taken over.
         waiting: Enqueued.
+        epochs: That the finished ones have trained.
+        bests: The best value after each finished trial, as they came to their end, from the
+            first complete one on; the larger, the better, whatever the direction.
     """
 
     finished: int
     running: int
     interrupted: int
     waiting: int
+    epochs: float = 0.0
+    bests: tuple[float, ...] = ()
 
 
 def count(study: optuna.Study, leases: Leases) -> Counts:
     """Counts a study's trials."""
     held = leases.held()
-    return _counts(study.get_trials(deepcopy=False), held)
+    return _counts(study.get_trials(deepcopy=False), held, study.direction)
+
+
+def epochs_trained(trials: Iterable[FrozenTrial]) -> float:
+    """Returns the epochs that the finished ones of these trials have trained."""
+    return sum(
+        float(trial.user_attrs.get(ATTRIBUTE, {}).get("epochs", 0.0))
+        for trial in trials
+        if trial.state.is_finished()
+    )
 
 
 def claim(
@@ -68,11 +123,11 @@ def claim(
         leases: Where the trial's lease is taken.
 
     Returns:
-        The trial and its lease, or None: with ``count(study, leases).finished`` below the
-        budget, others work on the rest.
+        The trial and its lease, or None: unless ``budget.is_spent(count(study, leases))``,
+        others work on the rest.
 
     Raises:
-        UserError: The study's lock is stuck.
+        LockStuck: Somebody else holds the study's lock.
     """
     with study_lock(leases.storage, study.study_name):
         lease = _claim_id(study, budget, leases)
@@ -92,7 +147,7 @@ def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | No
         # In this order: a worker finishes its trial first and gives the lease back then.
         held = leases.held()
         trials = study.get_trials(deepcopy=False)
-        counts = _counts(trials, held)
+        counts = _counts(trials, held, study.direction)
         if counts.finished + counts.running >= budget.trials:
             return None
         trial_id = next(
@@ -103,6 +158,8 @@ def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | No
             ),
             None,
         )
+        if trial_id is None and not budget.allows_another(counts):
+            return None
         if trial_id is None:
             trial_id = study._pop_waiting_trial_id()
         if trial_id is None:
@@ -117,7 +174,19 @@ def _claim_id(study: optuna.Study, budget: Budget, leases: Leases) -> Lease | No
         lease.release()  # its owner was late, but finished it
 
 
-def _counts(trials: list[optuna.trial.FrozenTrial], held: set[int]) -> Counts:
+def _bests(trials: list[FrozenTrial], direction: StudyDirection) -> Iterator[float]:
+    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+    best: float | None = None
+    finished = [trial for trial in trials if trial.datetime_complete]
+    for trial in sorted(finished, key=lambda trial: (trial.datetime_complete, trial.number)):
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            value = sign * trial.value
+            best = value if best is None else max(best, value)
+        if best is not None:
+            yield best
+
+
+def _counts(trials: list[FrozenTrial], held: set[int], direction: StudyDirection) -> Counts:
     states = Counter(trial.state for trial in trials)
     running = sum(trial.state == TrialState.RUNNING and trial._trial_id in held for trial in trials)
     return Counts(
@@ -125,4 +194,6 @@ def _counts(trials: list[optuna.trial.FrozenTrial], held: set[int]) -> Counts:
         running=running,
         interrupted=states[TrialState.RUNNING] - running,
         waiting=states[TrialState.WAITING],
+        epochs=epochs_trained(trials),
+        bests=tuple(_bests(trials, direction)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from optuna.distributions import (
@@ -45,6 +46,33 @@ def values_of(distribution: BaseDistribution, limit: int) -> list[Any] | None:
         return [distribution.low + i * distribution.step for i in range(count)]
     # Twelve digits: 0.1 + 2 * 0.1 is to be 0.3.
     return [float(f"{distribution.low + i * distribution.step:.12g}") for i in range(count)]
+
+
+def ends_of(distribution: BaseDistribution) -> tuple[float, float] | None:
+    """Returns the least and the largest value of numbers, also of choices that all are numbers."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return distribution.low, distribution.high
+    choices = getattr(distribution, "choices", ())
+    if not choices or not all(map(is_number, choices)):
+        return None
+    return min(choices), max(choices)
+
+
+def middle(distribution: BaseDistribution) -> Any:
+    """Returns the value in the middle of a range, on its own scale; of choices the first."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    value = math.sqrt(low) * math.sqrt(high) if distribution.log else (low + high) / 2
+    if distribution.step is not None and not distribution.log:
+        value = low + round((value - low) / distribution.step) * distribution.step
+    return round(value) if isinstance(distribution, IntDistribution) else value
+
+
+def is_number(value: Any) -> bool:
+    """Tells whether a value is a number; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -13,25 +13,32 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.errors import UserError
-from nnstudy.search.distributions import values_of
+from nnstudy.search.distributions import describe, values_of
 from nnstudy.search.space import Space
+
+DECADES = "decades"
+"""Value of the option points that lays a number by factors of ten."""
+
+Points = int | str | Mapping[str, int | str] | None
 
 _MOST_VALUES = 10_000  # of one axis; a grid with more cannot be meant
 
 
-def grid_axes(space: Space, points: int | Mapping[str, int] | None = None) -> dict[str, list[Any]]:
+def grid_axes(space: Space, points: Points = None) -> dict[str, list[Any]]:
     """Returns the values of each parameter of a grid.
 
     A categorical parameter has its choices, a number with a step its steps. ``points``
     lays at most so many evenly, on the scale of the parameter (log or linear), and rounded
-    to its steps; without it a range that has no steps cannot be laid out.
+    to its steps; without it a range that has no steps cannot be laid out. By ``"decades"``
+    a logarithmic range has its largest value, a tenth of that and so on, and its least.
 
     Args:
         space: The space.
-        points: Per number, for all numbers or by name.
+        points: Per number, or ``"decades"``, for all numbers or by name.
 
     Raises:
-        UserError: A number has neither steps nor points, or a parameter has several ranges.
+        UserError: A number has neither steps nor points, or a parameter has several ranges, or one that
+            is not logarithmic is to be laid by decades.
     """
     for name in points if isinstance(points, Mapping) else ():
         if name not in space.numeric:
@@ -51,9 +58,37 @@ def grid_axes(space: Space, points: int | Mapping[str, int] | None = None) -> di
     return axes
 
 
-def grid_size(space: Space, points: int | Mapping[str, int] | None = None) -> int:
+def grid_size(space: Space, points: Points = None) -> int:
     """Returns the number of points of a grid; arguments and errors as for ``grid_axes``."""
     return math.prod(len(values) for values in grid_axes(space, points).values())
+
+
+def points_for(space: Space, trials: int) -> dict[str, int]:
+    """Chooses points for each number, so that a grid has about as many as there are trials.
+
+    Each number gets as many as the others, as far as its range has them: whichever has the
+    fewest gets one more until the grid has enough, in the order in which they are asked for.
+
+    Args:
+        space: The space.
+        trials: What the grid is to have at least, where whole numbers and steps allow.
+
+    Returns:
+        Points by number, for ``grid_axes``.
+    """
+    points = dict.fromkeys(space.numeric, 1)
+    size = grid_size(space, points)
+    growing = list(points)
+    while size < trials and growing:
+        name = min(growing, key=lambda name: points[name])
+        points[name] += 1
+        larger = grid_size(space, points)
+        if larger <= size:  # one more falls on the same whole numbers or steps
+            points[name] -= 1
+            growing.remove(name)
+        else:
+            size = larger
+    return points
 
 
 class ExactGridSampler(GridSampler):
@@ -110,11 +145,14 @@ class ExactGridSampler(GridSampler):
         """Does nothing."""
 
 
-def _axis(name: str, distribution: BaseDistribution, points: int | None) -> list[Any]:
+def _axis(name: str, distribution: BaseDistribution, points: int | str | None) -> list[Any]:
+    if points == DECADES and not isinstance(distribution, CategoricalDistribution):
+        return _decades(name, distribution)
     if points is not None and not isinstance(distribution, CategoricalDistribution):
         if type(points) is not int or points < 1:
             raise UserError(
-                f"The option points must be a whole number from 1, got {points!r} for {name}"
+                f"The option points must be a whole number from 1, or {DECADES}, got {points!r}"
+                f" for {name}"
             )
         return _spread(distribution, points)
     # A log scale has no steps to speak of: whole numbers from 1 to 10,000 are not meant.
@@ -139,3 +177,20 @@ def _spread(distribution: Any, points: int) -> list[Any]:
     if isinstance(distribution, IntDistribution):
         return sorted({round(value) for value in spread.tolist()})
     return sorted({float(f"{value:.12g}") for value in spread.tolist()})
+
+
+def _decades(name: str, distribution: Any) -> list[Any]:
+    low, high = distribution.low, distribution.high
+    if distribution.single():
+        return [low]
+    if not distribution.log:
+        raise UserError(
+            f"A grid by decades needs a range on a log scale, and {name} is"
+            f" {describe(distribution)}. Ask for it with log=True, or give it so many points"
+        )
+    # A hair above the least, so that rounding makes no two points of one.
+    count = math.ceil(math.log10(high / low) - 1e-9)
+    values = [low, *(high / 10**power for power in range(count))]
+    if isinstance(distribution, IntDistribution):
+        return sorted({round(value) for value in values})
+    return sorted({max(low, float(f"{value:.12g}")) for value in values})

@@ -13,9 +13,14 @@ from nnstudy.search.leases import Lease
 
 _LOG = logging.getLogger(__name__)
 
+_BEATS = 4  # in the time that a lease holds
+_AGAIN_SECONDS = 0.5  # after a failure, to be there before others as a database comes back
+
 
 @contextmanager
-def heartbeat(lease: Lease, progress: Callable[[], object]) -> Iterator[None]:
+def heartbeat(
+    lease: Lease, progress: Callable[[], object], abandon: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Renews a lease in a thread, for as long as the trial gets on.
 
     A renewal is tied to progress, so that a worker that hangs while its process lives loses
@@ -25,6 +30,8 @@ def heartbeat(lease: Lease, progress: Callable[[], object]) -> Iterator[None]:
     Args:
         lease: The trial's lease.
         progress: Returns anything that changes while the trial gets on.
+        abandon: Is called when the trial has hung for as long as a lease holds, and another
+            worker has it: what this one waits for is of no use any more.
     """
     ended = threading.Event()
 
@@ -32,15 +39,21 @@ def heartbeat(lease: Lease, progress: Callable[[], object]) -> Iterator[None]:
         # Heard here, a signal would not wake a main thread that waits.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         seen: object = object()
-        while not ended.wait(lease.seconds / 4):
+        still = 0  # beats, not seconds: a process that was stopped has not hung
+        pause = usual = lease.seconds / _BEATS
+        while not ended.wait(pause):
+            pause = usual
             now = progress()
-            if now == seen:
-                continue
+            still = still + 1 if now == seen else 0
             seen = now
             try:
-                lease.renew()
+                if not still:
+                    lease.renew()
+                elif abandon and still >= _BEATS and not lease.valid():
+                    abandon()
             except Exception as error:  # the database may be back at the next beat
-                _LOG.warning("the lease of a trial could not be renewed: %s", error)
+                pause, seen = min(usual, _AGAIN_SECONDS), object()
+                _LOG.debug("the lease of a trial could not be renewed: %s", error)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()

@@ -16,6 +16,11 @@ from nnstudy.errors import UserError
 LOCK_TIMEOUT = 120.0
 """Seconds to wait for a lock. Locks are held for milliseconds, so this is a stuck holder."""
 
+
+class LockStuck(UserError):
+    """Somebody else holds a lock for too long."""
+
+
 _metadata = sa.MetaData()
 _locks = sa.Table("nnstudy_locks", _metadata, sa.Column("name", sa.String(255), primary_key=True))
 
@@ -32,7 +37,7 @@ def study_lock(storage: RDBStorage, name: str, *, timeout: float = LOCK_TIMEOUT)
         timeout: Seconds to wait at most.
 
     Raises:
-        UserError: Somebody else has held the lock for ``timeout`` seconds.
+        LockStuck: Somebody else has held the lock for ``timeout`` seconds.
     """
     with database_lock(storage.engine, f"study {name}", timeout=timeout):
         yield
@@ -54,7 +59,7 @@ def database_lock(
         timeout: Seconds to wait at most.
 
     Raises:
-        UserError: Somebody else has held the lock for ``timeout`` seconds.
+        LockStuck: Somebody else has held the lock for ``timeout`` seconds.
     """
     lock = {"sqlite": _file_lock, "postgresql": _advisory_lock}.get(engine.dialect.name, _row_lock)
     with lock(engine, purpose, timeout):
@@ -119,8 +124,8 @@ def _digest(purpose: str) -> str:
     return hashlib.sha256(f"nnstudy {purpose}".encode()).hexdigest()
 
 
-def _stuck(purpose: str, timeout: float, detail: str = "") -> UserError:
-    return UserError(
+def _stuck(purpose: str, timeout: float, detail: str = "") -> LockStuck:
+    return LockStuck(
         f"Another process has held the lock of {purpose} for {timeout:.0f} seconds{detail}."
         " Look for a stopped or hanging worker of this study and end it"
     )

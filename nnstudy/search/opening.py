@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
 
-from nnstudy.data import Data, Split, Subset, load
+from nnstudy.data import Data, Folds, Split, Subset, load
+from nnstudy.data.shared import open_shared
 from nnstudy.errors import UserError
 from nnstudy.search.events import Emit
 from nnstudy.search.interruption import Interruption
+from nnstudy.search.patience import Patience
 from nnstudy.search.plan import Plan
 from nnstudy.search.settings import Settings
 from nnstudy.search.stage_work import StageWork
@@ -29,9 +32,14 @@ def open_work(
     settings: Settings,
     emit: Emit,
     interruption: Interruption,
+    patience: Patience,
 ) -> StageWork:
     """Puts together what a worker needs for a stored stage."""
-    stage = next((stage for stage in study.stages if stage.name == plan.stage), Stage(plan.stage))
+    folds = Folds(data, plan.folds, share=plan.data_share) if plan.folds > 1 else None
+    data = data.with_share(plan.data_share)
+    stage = next(
+        (stage for stage in study.stages if stage.name == plan.declared), Stage(plan.stage)
+    )
     sampler, pruner = search_parts(plan, stage, validations(plan, len(data.train)))
     return StageWork(
         study=study,
@@ -41,10 +49,12 @@ def open_work(
             study_name=plan.name, storage=storage, sampler=sampler, pruner=pruner
         ),
         data=data,
+        folds=folds,
         tracker=tracker,
         settings=settings,
         emit=emit,
         interruption=interruption,
+        patience=patience,
     )
 
 
@@ -53,9 +63,14 @@ def load_planned_data(
 ) -> Data:
     """Loads the data of a stored stage as it was split when it was launched.
 
+    Where a process of this machine has shared them, they are mapped instead.
+
     Raises:
         UserError: If the data are missing, or not those the stage was launched with.
     """
+    shared = open_shared(plan.data["digest"])
+    if shared is not None:
+        return replace(shared, name=plan.data["name"])
     subset = {**plan.subset}
     if subset.get("classes"):
         subset["classes"] = tuple(subset["classes"])

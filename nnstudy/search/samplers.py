@@ -15,14 +15,14 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.errors import UserError
-from nnstudy.search.grid import ExactGridSampler, grid_axes
+from nnstudy.search.grid import DECADES, ExactGridSampler, grid_axes
 from nnstudy.search.options import build, check_options, known_name, signature_options
 from nnstudy.search.space import Space
 
 SAMPLERS: dict[str, str] = {
     "random": "Independent draws; the yardstick for all others",
     "tpe": "Tree-structured Parzen estimator: draws near good trials; any kind of space",
-    "grid": "Every combination of steps and choices (option points: per number)",
+    "grid": "Every combination of steps and choices (option points: per number, or decades)",
     "qmc": "Sobol or Halton sequence: covers the space more evenly than random",
     "cmaes": "CMA-ES: moves a normal distribution; numbers only, some hundred trials",
     "gp": "Gaussian process: few and expensive trials",
@@ -59,7 +59,7 @@ class SamplerSpec:
     Attributes:
         name: One of ``SAMPLERS``.
         options: Arguments of Optuna's class of that name, without its seed. ``grid`` takes
-            ``points``: a number, or numbers by parameter.
+            ``points``: a number or ``decades``, or these by parameter.
 
     Raises:
         UserError: The name or an option is unknown, or a value has the wrong type.
@@ -72,6 +72,12 @@ class SamplerSpec:
         """Checks the name and the options."""
         known_name("sampler", self.name, SAMPLERS)
         check_options(f"sampler {self.name}", self.options, _allowed(self.name))
+        points = self.options.get("points")
+        if isinstance(points, str) and points != DECADES:
+            raise UserError(
+                f"The option points of the sampler grid must be a number or {DECADES}, or these by"
+                f" parameter, got {points!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the specification as JSON-ready values."""
@@ -266,7 +272,7 @@ def _one_range_each(space: Space) -> dict[str, BaseDistribution]:
 
 def _allowed(name: str) -> dict[str, frozenset[str]]:
     if name == "grid":
-        return {"points": frozenset({"int", "dict"})}
+        return {"points": frozenset({"int", "str", "dict"})}
     return signature_options(_CLASSES[name], without=_NOT_THE_USERS)
 
 

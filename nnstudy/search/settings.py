@@ -21,6 +21,9 @@ class Settings:
         disk_limit: Bytes that the checkpoints of the study may take; None: no limit.
         threads: Threads of each worker on the CPU.
         lease_seconds: How long a trial stays with a worker that makes no progress.
+        checkpoint_every: Seconds after which a checkpoint is written inside an epoch.
+        patience: Seconds for which a database, MLflow or a disk that is away is waited for,
+            where nothing can go on without it, until the study pauses.
     """
 
     device: str = "auto"
@@ -31,6 +34,8 @@ class Settings:
     disk_limit: int | None = None
     threads: int = 1
     lease_seconds: float = 60.0
+    checkpoint_every: float = 600.0
+    patience: float = 600.0
 
     def __post_init__(self) -> None:
         """Raises UserError where a value cannot be meant."""
@@ -44,7 +49,6 @@ class Settings:
                 "a limit on disk space holds for a directory of checkpoints; MLflow's artifacts"
                 " have none: give a directory, or leave the limit out"
             )
-        if not self.lease_seconds > 0:
-            raise UserError(
-                f"Settings(lease_seconds=...) must be above 0, got {self.lease_seconds}"
-            )
+        for name in ("lease_seconds", "checkpoint_every", "patience"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"Settings({name}=...) must be above 0, got {getattr(self, name)}")

@@ -118,15 +118,23 @@ class Space:
             UserError: A name is not asked for, or a value lies outside its range.
         """
         for name, value in point.items():
-            if name not in self.parameters:
-                close = get_close_matches(name, self.parameters, n=1)
-                hint = f" Did you mean {close[0]}?" if close else ""
-                raise UserError(
-                    f"The recipe asks for no parameter {name!r}.{hint} It asks for:"
-                    f" {', '.join(self.parameters) or 'none'}"
-                )
-            if not self.parameters[name].contains(value):
+            if not self.named(name).contains(value):
                 raise UserError(f"{name} = {value!r} lies outside {self.parameters[name]}")
+
+    def named(self, name: str) -> Parameter:
+        """Returns the parameter that a user names.
+
+        Raises:
+            UserError: The recipe asks for none of that name.
+        """
+        if name not in self.parameters:
+            close = get_close_matches(name, self.parameters, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise UserError(
+                f"The recipe asks for no parameter {name!r}.{hint} It asks for:"
+                f" {', '.join(self.parameters) or 'none'}"
+            )
+        return self.parameters[name]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the space as JSON-ready values."""

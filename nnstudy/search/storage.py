@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,18 @@ from nnstudy.secret_urls import mask, scrub
 DEFAULT_STORAGE = "sqlite:///mlruns/optuna.db"
 STORAGE_VARIABLE = "NNSTUDY_STORAGE"
 
-_BUSY_TIMEOUT = 60  # seconds that a writer waits for another one
+_BUSY_TIMEOUT = 60.0  # seconds that a writer waits for another one
+_HURRIED_TIMEOUT = 1.0  # and in the midst of a training
 _CONNECT_TIMEOUT = 10  # seconds until a server counts as unreachable
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})
 _MLFLOW_TABLES = frozenset({"experiments", "runs"})
+
+
+_busy_timeout: ContextVar[float] = ContextVar("busy_timeout", default=_BUSY_TIMEOUT)
+
+
+class StorageAway(UserError):
+    """A database does not answer, or is locked."""
 
 
 class NothingStored(UserError):
@@ -58,6 +68,7 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     Raises:
         NothingStored: There is no such database, or no study was ever stored in it, and it is
             not to be made.
+        StorageAway: The database does not answer, or is locked.
         UserError: The URL is malformed, its driver is missing, the database cannot be
             reached or written, or belongs to another program or another version of Optuna.
     """
@@ -80,7 +91,21 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
             )
             if address.get_backend_name() == "sqlite":
                 _start_transactions_as_writers(storage.engine)
+    # It logs the whole statement that failed, also where we wait and try again.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
+    # It warns of what it ignores in closing a connection that has broken, which is raised as well.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     return storage
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Lets this thread wait for a locked SQLite database a second instead of a minute."""
+    token = _busy_timeout.set(_HURRIED_TIMEOUT)
+    try:
+        yield
+    finally:
+        _busy_timeout.reset(token)
 
 
 def same_database(storage: str, tracking: str) -> bool:
@@ -158,7 +183,14 @@ def _engine_options(address: URL) -> dict[str, Any]:
         case "postgresql":
             # A server may be restarted between two trials: look before a connection is used.
             return {
-                "connect_args": {"connect_timeout": _CONNECT_TIMEOUT},
+                "connect_args": {
+                    "connect_timeout": _CONNECT_TIMEOUT,
+                    # A machine that is cut off answers nothing; found out within that time.
+                    "keepalives_idle": _CONNECT_TIMEOUT,
+                    "keepalives_interval": 5,
+                    "keepalives_count": 2,
+                    "tcp_user_timeout": _CONNECT_TIMEOUT * 1000,
+                },
                 "pool_pre_ping": True,
             }
         case _:
@@ -200,6 +232,7 @@ def _start_transactions_as_writers(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_busy_timeout.get() * 1000:.0f}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -223,7 +256,37 @@ def _explained(address: URL) -> Iterator[None]:
     except RuntimeError as error:
         raise _other_version(where, address, error) from None
     except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
-        raise UserError(_unusable(where, address, error)) from None
+        kind = StorageAway if may_come_back(error) else UserError
+        raise kind(_unusable(where, address, error)) from None
+
+
+def may_come_back(error: BaseException) -> bool:
+    """Tells whether time may cure what a database raised.
+
+    A server that is gone, starts, is full or read-only, a file that is locked; not a wrong
+    password or name, nor a statement that is wrong.
+    """
+    if isinstance(error, optuna.exceptions.StorageInternalError):
+        cause = error.__cause__ or error.__context__
+        return cause is None or may_come_back(cause)
+    if not isinstance(error, sa.exc.DBAPIError):
+        return isinstance(error, sa.exc.TimeoutError)
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if state:
+        return state in _PASSING_STATES or state[:2] in _PASSING_CLASSES
+    if any(words in str(error.orig) for words in _LASTING_WORDS):
+        return False
+    transient = (sa.exc.OperationalError, sa.exc.InterfaceError)
+    return isinstance(error, transient) or bool(error.connection_invalidated)
+
+
+# PostgreSQL's documentation, appendix A: connection exception, transaction rollback,
+# insufficient resources, object not in prerequisite state, operator intervention, system error;
+# read-only transaction and failed transaction, as in a fail-over.
+_PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
+_PASSING_STATES = ("25006", "25P02")
+# A connection that is refused has no state.
+_LASTING_WORDS = ("password", "does not exist", "no pg_hba.conf entry", "no such table")
 
 
 def _other_version(where: str, address: URL, error: RuntimeError) -> UserError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner
@@ -16,7 +18,7 @@ from nnstudy.search.plan import Plan, is_planned
 from nnstudy.search.pruners import PrunerSpec, make_pruner
 from nnstudy.search.samplers import SamplerSpec, make_sampler
 from nnstudy.study import Stage, Study
-from nnstudy.training.progress import Budget
+from nnstudy.training import progress
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def stored_stages(storage: RDBStorage, study: str | None = None) -> list[StoredS
         for found in [_quietly_load(storage, summary.study_name)]
     ]
     wanted = [stage for stage in stages if study in (None, stage.plan.study)]
-    return sorted(wanted, key=lambda stage: (stage.plan.study, stage.plan.position))
+    return sorted(wanted, key=lambda stage: (stage.plan.study, stage.plan.order))
 
 
 def require_stages(storage: RDBStorage, study: str) -> list[StoredStage]:
@@ -72,6 +74,16 @@ def require_stages(storage: RDBStorage, study: str) -> list[StoredStage]:
             " Launch it first, or point --storage at its database"
         )
     return stages
+
+
+def refuse_race(stages: Sequence[StoredStage]) -> None:
+    """Raises UserError if what is stored are the searches of a race."""
+    if stages and stages[0].plan.race:
+        name = stages[0].plan.study
+        raise UserError(
+            f"{name!r} is a race, whose searches must be equal, so that it can only be gone on with"
+            f" as a race: nnstudy race {stages[0].plan.reference} --name {name}"
+        )
 
 
 def search_parts(plan: Plan, stage: Stage, validations: int) -> tuple[BaseSampler, BasePruner]:
@@ -93,7 +105,7 @@ def search_parts(plan: Plan, stage: Stage, validations: int) -> tuple[BaseSample
         stage.sampler if "class" in plan.sampler else SamplerSpec.from_dict(plan.sampler),
         seed=plan.seed,
         stage=plan.stage,
-        space=plan.parsed_space(),
+        space=plan.searched_space(),
         hyperband=isinstance(pruner, HyperbandPruner),
     )
     return sampler, pruner
@@ -103,9 +115,12 @@ def validations(plan: Plan, examples: int) -> int:
     """Returns the largest step that a trial of a stage can report.
 
     It does not depend on the trial, or pruners of several workers would disagree; a recipe
-    with fewer epochs of its own just ends earlier.
+    with fewer epochs of its own just ends earlier. A trial that is trained several times reports
+    after each of its trainings.
     """
-    return Budget.of(examples, 1, plan.epochs, plan.validate_every).validations
+    if plan.repeats > 1:
+        return plan.repeats
+    return progress.Budget.of(examples, 1, plan.epochs, plan.validate_every).validations
 
 
 def differences(stored: Plan, now: Plan) -> list[str]:
@@ -125,12 +140,26 @@ def differences(stored: Plan, now: Plan) -> list[str]:
             ("examples between validations", stored.validate_every, now.validate_every),
             ("split", stored.split, now.split),
             ("subset", stored.subset, now.subset),
+            *(_of_a_race(stored, now) if now.race else ()),
+            ("share of the training examples", stored.data_share, now.data_share),
+            ("folds", stored.folds, now.folds),
+            ("seeds of each trial", stored.seeds, now.seeds),
+            ("parameters searched alone", stored.only, now.only),
+            ("values held", stored.hold, now.hold),
+            ("parameters scaled", stored.scaled, now.scaled),
         )
         if before != after
     ]
     if not changes and stored.data["digest"] != now.data["digest"]:
         changes.append("data: the examples are not the same as before")
     return changes + stored.parsed_space().differences(now.parsed_space())
+
+
+def _of_a_race(stored: Plan, now: Plan) -> Iterator[tuple[str, Any, Any]]:
+    """Yields what one search may change on its way, but the searches of a race may not."""
+    yield "trials", stored.trials, now.trials
+    yield "sampler", stored.sampler, now.sampler
+    yield "pruner", stored.pruner, now.pruner
 
 
 def refuse_differences(study: Study, stored: Plan, now: Plan) -> None:
@@ -141,7 +170,7 @@ def refuse_differences(study: Study, stored: Plan, now: Plan) -> None:
         raise UserError(
             f"the stored study {stored.name!r} differs from the one to be launched:\n{listed}\n"
             "Its trials could not be compared. Put that back, or search under another name:"
-            f" nnstudy launch {stored.reference} --name {study.name}-2"
+            f" nnstudy {'race' if now.race else 'launch'} {stored.reference} --name {study.name}-2"
         )
 
 

@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import optuna
-import torch
 from optuna.distributions import distribution_to_json
+from optuna.trial import FrozenTrial
 
-from nnstudy.data import Data
+from nnstudy.search.confirmation.members import member_of
+from nnstudy.search.importance.keeping import log_importance, measured
+from nnstudy.search.importance.words import headline
+from nnstudy.search.results import stage_story
+from nnstudy.search.timing.comparison import concluded
+from nnstudy.search.timing.picture import NAME as PICTURE
+from nnstudy.search.timing.picture import timing_figure
+from nnstudy.search.update_ratios import ratio_figure
 from nnstudy.study.sources import hash_of_files
 from nnstudy.tracking import StageRun, Tracker, TrialRun, environment
 from nnstudy.training import Record
+from nnstudy.training.repeated import SPREAD
 
 if TYPE_CHECKING:
     from nnstudy.search.plan import Plan
-    from nnstudy.search.stage_work import StageWork
 
 
-def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
-    """Returns the MLflow run of a trial, with what is known of it at its start."""
-    plan = work.plan
-    started = trial.datetime_start
-    run = work.tracker.trial_run(
+def open_trial_run(
+    tracker: Tracker,
+    plan: Plan,
+    trial: optuna.Trial | FrozenTrial,
+    *,
+    device: str = "",
+    threads: int | None = None,
+) -> TrialRun:
+    """Returns the MLflow run of a trial, with what is known of it at its start.
+
+    Args:
+        tracker: MLflow.
+        plan: The trial's stage.
+        trial: Whose recipe has asked for its values.
+        device: Where it is trained, where that is known.
+        threads: With how many threads on the CPU, where that is known.
+
+    Raises:
+        TrackingAway: MLflow cannot be reached.
+    """
+    run = tracker.trial_run(
         plan.experiment_id,
         plan.run_id,
         number=trial.number,
@@ -38,9 +63,10 @@ def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
             "nnstudy.trial": trial.number,
             "nnstudy.state": "running",
             "nnstudy.seed": plan.seed,
+            **_confirmed(plan, trial),
             "nnstudy.sources": hash_of_files(plan.sources) if plan.sources else "",
-            "nnstudy.device": work.settings.device,
-            "nnstudy.threads": torch.get_num_threads(),
+            "nnstudy.device": device,
+            "nnstudy.threads": threads or "",
             "nnstudy.distributions": json.dumps(
                 {
                     name: json.loads(distribution_to_json(asked))
@@ -49,16 +75,28 @@ def open_trial_run(work: StageWork, trial: optuna.Trial) -> TrialRun:
             ),
             **environment(),
         },
-        started_ms=round(started.timestamp() * 1000) if started else None,
+        started_ms=milliseconds(trial.datetime_start),
     )
-    track_data(work.tracker, run.run_id, work.data)
+    track_data(tracker, run.run_id, plan.data)
     return run
 
 
-def track_data(tracker: Tracker, run_id: str, data: Data) -> None:
+def _confirmed(plan: Plan, trial: optuna.Trial | FrozenTrial) -> dict[str, int]:
+    if plan.kind != "confirm":
+        return {}
+    number, seed = member_of(trial)
+    return {"nnstudy.confirms": number, "nnstudy.seed_index": seed}
+
+
+def milliseconds(time: datetime | None) -> int | None:
+    """Returns a time of Optuna as MLflow has it: milliseconds since 1970."""
+    return round(time.timestamp() * 1000) if time else None
+
+
+def track_data(tracker: Tracker, run_id: str, facts: Mapping[str, Any]) -> None:
     """Records the data as the input of a run."""
-    facts = data.describe()
-    tracker.log_dataset(run_id, data.name, data.digest, facts, {"type": "local", "name": data.name})
+    name = facts["name"]
+    tracker.log_dataset(run_id, name, facts["digest"], facts, {"type": "local", "name": name})
 
 
 def with_logarithms(params: Mapping[str, Any], distributions: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,18 +126,35 @@ def open_stage_run(tracker: Tracker, plan: Plan, *, note: str = "") -> StageRun:
             "metric": plan.metric,
             "direction": plan.direction,
             "data": plan.data["name"],
+            **({f"{plan.repeat_kind}s": plan.repeats} if plan.repeats > 1 else {}),
         },
         note=note,
     )
 
 
-def close_stage_run(tracker: Tracker, plan: Plan, *, note: str, done: bool) -> None:
+def close_stage_run(tracker: Tracker, plan: Plan, study: optuna.Study, *, done: bool) -> bool:
     """Ends the run of a stage, with what came of it; a later launch opens it again.
 
     What a later launch may change stands in tags, since a parameter of MLflow never changes.
+
+    Args:
+        tracker: MLflow.
+        plan: The stage.
+        study: The stage's Optuna study.
+        done: Whether all of its trials have finished.
+
+    Returns:
+        False where MLflow could not be reached.
     """
-    run = open_stage_run(tracker, plan)
-    run.set_note(note)
+    run = tracker.run(plan.run_id)
+    # What matters takes longer to tell and to draw than many a trial, and each worker closes the
+    # run.
+    was_finished = run.is_finished()
+    trials = study.get_trials(deepcopy=False)
+    is_search = plan.kind == "search"
+    found = measured(plan, trials) if done and not was_finished and is_search else None
+    if not was_finished:
+        run.set_note(stage_story(plan, study, headline(found) if found else ""))
     run.set_tags(
         {
             "nnstudy.trials": plan.trials,
@@ -107,7 +162,67 @@ def close_stage_run(tracker: Tracker, plan: Plan, *, note: str, done: bool) -> N
             "nnstudy.pruner": json.dumps(plan.pruner),
         }
     )
-    run.finish("FINISHED" if done else "KILLED")
+    if not run.finish("FINISHED" if done else "KILLED"):
+        return False
+    figure = None if was_finished else ratio_figure(plan, trials)
+    if figure is not None:
+        run.log_figure(figure, "update_ratios.png")
+    if found is not None:
+        log_importance(run, plan, trials, found)
+    if not was_finished and (timed := concluded(plan, trials)):
+        run.log_figure(timing_figure(timed), PICTURE)
+    return True
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Where the records of a training stand in a trial's run.
+
+    Attributes:
+        section: Of MLflow's charts, for one of several trainings (``fold_2``); empty for the
+            trial's own records.
+        names: Of the values that have a place in the section.
+        with_monitors: Whether all other values are told too, in the sections that they have in a
+            trial that is trained once.
+    """
+
+    section: str = ""
+    names: Collection[str] = ()
+    with_monitors: bool = False
+
+    @property
+    def every_step(self) -> str:
+        """The curve that has a point at every step."""
+        return f"{self.section}/epoch" if self.section else "epoch"
+
+    def of(self, record: Record) -> dict[str, float]:
+        """Returns what the run is told of a record."""
+        if not self.section:
+            return curves(record)
+        # One section for each training: another slash would make several of it.
+        told = {
+            f"{self.section}/{name.replace('/', '.')}": value
+            for name, value in record.values.items()
+            if name in self.names
+        }
+        others = {name: v for name, v in record.values.items() if name not in self.names}
+        return {
+            **told,
+            **(others if self.with_monitors else {}),
+            self.every_step: record.epoch,
+        }
+
+
+def curves_of_repeat(plan: Plan, number: int, names: Collection[str]) -> Curves:
+    """Returns where one of a trial's trainings stands in its run.
+
+    Args:
+        plan: The trial's stage.
+        number: Of the training, from 0.
+        names: Of the values that the trainings yield themselves.
+    """
+    # What monitors see would be some dozen curves of each, and much the same ones.
+    return Curves(f"{plan.repeat_kind}_{number + 1}", names, with_monitors=number == 0)
 
 
 def curves(record: Record) -> dict[str, float]:
@@ -127,12 +242,6 @@ def best_curves(best: Record | None, metric: str) -> dict[str, float]:
     chosen = {
         name: value
         for name, value in best.values.items()
-        if name == metric or name.split("/")[-1] == "valid"
+        if name in (metric, f"{metric}{SPREAD}") or name.split("/")[-1] == "valid"
     }
     return {**chosen, "epoch": best.epoch}
-
-
-def last_step(tracker: Tracker, run_id: str) -> int:
-    """Returns the last validation that a trial's run was told of, 0 if there is none."""
-    told = tracker.client.get_metric_history(run_id, "epoch")
-    return max((int(point.step) for point in told), default=0)

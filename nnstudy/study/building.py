@@ -24,6 +24,8 @@ class Conditions:
         validate_every: Training examples between two validations; None: an epoch.
         precision: ``float32`` or ``mixed``.
         device: Where to train.
+        is_budgeted: Whether the epochs of all trials are counted, so that none may train more
+            than ``epochs``.
     """
 
     epochs: float
@@ -32,6 +34,7 @@ class Conditions:
     validate_every: int | None = None
     precision: Precision = "float32"
     device: str = "auto"
+    is_budgeted: bool = False
 
 
 def build_training(
@@ -45,9 +48,17 @@ def build_training(
     """Makes the training of what a study's recipe returned.
 
     Raises:
-        UserError: If it returned nothing that can be trained.
+        UserError: If it returned nothing that can be trained, or wants more epochs than a
+            budget leaves it.
     """
     if isinstance(recipe, Recipe):
+        if conditions.is_budgeted and recipe.epochs and recipe.epochs > conditions.epochs:
+            raise UserError(
+                f"Recipe(epochs={recipe.epochs:g}) is more than the {conditions.epochs:g} epochs of"
+                " a trial of this stage, for which there is room in --max-epochs-total. Give the"
+                " stage as many epochs (Stage(epochs=...) or --epochs), or launch without"
+                " --max-epochs-total"
+            )
         return Training(
             recipe,
             data,

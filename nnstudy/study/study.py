@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nnstudy.data import Data, Split
 from nnstudy.errors import UserError
+from nnstudy.study.limits import Limit, checked_limits
 from nnstudy.study.names import validate_name
-from nnstudy.study.stage import Stage
+from nnstudy.study.stage import Stage, coarse_to_fine
 from nnstudy.training import EarlyStopping, OwnLoop, Recipe
 
 if TYPE_CHECKING:
@@ -29,13 +30,19 @@ class Study:
             ``OwnLoop`` (or any iterable of mappings) for a training loop of one's own.
         data: A function that returns the data (``datasets.digits``), or the data: a pair
             of tensors or arrays, or a map-style ``Dataset``.
-        stages: The passes of the search, in their order.
+        stages: The passes of the search, in their order. Default: three, coarse to fine, of 1,
+            5 and 30 epochs.
         metric: Key of the records to optimise. Default: ``accuracy/valid`` for classes,
             ``loss/valid`` for numbers.
         direction: ``maximize`` or ``minimize``; needed unless the metric's name begins with
             ``accuracy`` or ``loss``.
         split: How the examples are divided.
+        folds: With how many folds each trial is cross-validated, on training and validation part
+            together; 1: it is trained and validated once.
         start: A point, or several, to try first.
+        limits: By parameter the least and the largest value that can be meant, either of them
+            None where there is none: ``{"dropout": (0, 0.95)}``. No range is ever suggested
+            beyond them.
         early_stopping: When a training ends before its epochs do; None: never.
         validate_every: Training examples between two validations; None: once an epoch.
         seed: Where all draws of the study come from, unless one is given at launch.
@@ -45,11 +52,13 @@ class Study:
     name: str
     recipe: RecipeFunction
     data: Any
-    stages: Sequence[Stage] = field(default_factory=lambda: (Stage(),))
+    stages: Sequence[Stage] = field(default_factory=coarse_to_fine)
     metric: str | None = None
     direction: Direction | None = None
     split: Split = field(default_factory=Split)
+    folds: int = 1
     start: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
+    limits: Mapping[str, Limit] = field(default_factory=dict)
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     validate_every: int | None = None
     seed: int = 0
@@ -67,6 +76,11 @@ class Study:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise UserError(f"Study {self.name!r}: two stages have the same name: {names}")
+        if taken := [name for name in names if f"{name}-".startswith("confirm-")]:
+            raise UserError(
+                f"Study {self.name!r}: a stage cannot be named {taken[0]!r}, since nnstudy confirm"
+                " stores its trainings under such a name"
+            )
         if isinstance(self.metric, (list, tuple)) or isinstance(self.direction, (list, tuple)):
             raise UserError(
                 f"Study {self.name!r}: one metric and one direction only. Pruning and early"
@@ -80,6 +94,16 @@ class Study:
             )
         if self.validate_every is not None and self.validate_every < 1:
             raise UserError(f"Study {self.name!r}: validate_every must be at least 1 example")
+        if self.folds < 1:
+            raise UserError(f"Study {self.name!r}: folds must be at least 1, got {self.folds}")
+        seeded = [stage.name for stage in self.stages if stage.seeds > 1]
+        if self.folds > 1 and seeded:
+            raise UserError(
+                f"Study {self.name!r}: stage {seeded[0]!r} has several seeds, and there are"
+                f" {self.folds} folds. Choose one of the two: each fold has a seed of its own, so"
+                " that their mean tells of seeds as well"
+            )
+        self.limits = checked_limits(self.limits, f"Study {self.name!r}")
 
     @property
     def start_points(self) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """MLflow's side: runs with explicit ids, late delivery, the saved view, the UI."""
 
+from nnstudy.tracking.away import TrackingAway
 from nnstudy.tracking.environment import environment
 from nnstudy.tracking.location import Location
 from nnstudy.tracking.runs import Run, StageRun, Status, TrialRun
@@ -12,6 +13,7 @@ __all__ = [
     "StageRun",
     "Status",
     "Tracker",
+    "TrackingAway",
     "TrialRun",
     "environment",
     "serve",

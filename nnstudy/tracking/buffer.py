@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
 import re
 from collections.abc import Mapping
@@ -57,22 +56,6 @@ class Buffer:
         for key, value in batch.tags.items():
             if self.tags.get(key) == value:
                 del self.tags[key]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns JSON-ready values; NaN and infinities, which JSON lacks, become text."""
-        points = [
-            [key, value if math.isfinite(value) else str(value), timestamp, step]
-            for key, value, timestamp, step in self.points
-        ]
-        return {"points": points, "tags": dict(self.tags)}
-
-    def restore(self, waiting: Mapping[str, Any]) -> None:
-        """Puts what ``to_dict`` gave in front of what waits now."""
-        points = [
-            (str(k), float(v), int(time), int(step)) for k, v, time, step in waiting["points"]
-        ]
-        self.points = points + [point for point in self.points if point not in set(points)]
-        self.tags = {**waiting["tags"], **self.tags}
 
 
 def valid_key(name: str) -> str:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nnstudy.tracking.away import explained
 from nnstudy.tracking.buffer import Buffer
 from nnstudy.tracking.location import Location
 from nnstudy.tracking.quiet import quietly
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
     from mlflow.tracking import MlflowClient
+    from numpy.typing import NDArray
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 
@@ -48,19 +51,6 @@ class Run:
         self._away = False
         self._next_try = 0.0
 
-    @property
-    def pending(self) -> dict[str, Any]:
-        """What has not been delivered, JSON-ready, for a checkpoint."""
-        end = None if self._end_delivered else self._end
-        return {**self._buffer.to_dict(), "end": list(end) if end else None}
-
-    def restore(self, pending: Mapping[str, Any]) -> None:
-        """Puts back what another process could not deliver; the next ``flush`` tries again."""
-        self._buffer.restore(pending)
-        if pending["end"] and not self._end:
-            status, ended = pending["end"]
-            self._end = (status, int(ended))
-
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Sets tags, with the next ``flush``."""
         self._buffer.tag(tags)
@@ -90,8 +80,7 @@ class Run:
                 self._deliver()
         except Exception as error:  # whatever the store raises, training goes on
             self._warn_once(error)
-            tried = time.monotonic()
-            self._next_try = tried + max(_REST_SECONDS, _REST_FACTOR * (tried - started))
+            self._rest_since(started)
             return False
         self._next_try = 0.0
         if self._away:
@@ -101,21 +90,35 @@ class Run:
             self._away = False
         return True
 
-    def finish(self, status: Status = "FINISHED", tags: Mapping[str, Any] | None = None) -> bool:
+    def finish(
+        self,
+        status: Status = "FINISHED",
+        tags: Mapping[str, Any] | None = None,
+        *,
+        ended_ms: int | None = None,
+    ) -> bool:
         """Ends the run and delivers all that waits; calling it again changes nothing more.
 
         Args:
             status: ``FINISHED`` for complete, ``KILLED`` for pruned or stopped, ``FAILED`` for
                 failed or diverged.
             tags: Last tags.
+            ended_ms: When it ended, in milliseconds since 1970; default now.
 
         Returns:
             False where the tracking store could not be reached; ``flush`` tries again.
         """
         if self._end is None:
             self._buffer.tag(tags or {})
-            self._end = (status, _now())
+            self._end = (status, _now() if ended_ms is None else ended_ms)
         return self.flush(now=True)
+
+    def is_finished(self) -> bool:
+        """Tells whether the store has the run as FINISHED; False where it cannot be asked."""
+        try:
+            return bool(self._client.get_run(self.run_id).info.status == "FINISHED")
+        except Exception:  # as in flush
+            return False
 
     def log_text(self, text: str, path: str) -> bool:
         """Writes a text artifact; MLflow shows ``.md``, ``.html``, ``.json``, ``.csv``."""
@@ -129,6 +132,24 @@ class Run:
         """Writes a matplotlib figure as an artifact, in the format that the path ends with."""
         return self._write_file(path, lambda: self._client.log_figure(self.run_id, figure, path))
 
+    def log_image(self, name: str, image: NDArray[np.uint8], *, step: int) -> bool:
+        """Adds a picture to the run's image grid, unless the store was away a moment ago.
+
+        Args:
+            name: Pictures of one name make a series: letters, digits, ``_ - . /`` and space.
+            image: Height, width and three colours, 0 to 255.
+            step: Its place in the series.
+        """
+        if time.monotonic() < self._next_try:
+            return False
+        started = time.monotonic()
+        written = self._write_file(
+            name, lambda: self._client.log_image(self.run_id, image, key=name, step=step)
+        )
+        if not written:
+            self._rest_since(started)
+        return written
+
     def log_artifact(self, file: str | Path, folder: str | None = None) -> bool:
         """Copies a file among the artifacts."""
         return self._write_file(
@@ -140,6 +161,15 @@ class Run:
         return self._write_file(
             str(directory), lambda: self._client.log_artifacts(self.run_id, str(directory), folder)
         )
+
+    def list_artifacts(self, folder: str) -> list[str]:
+        """Returns the paths in a folder of the artifacts.
+
+        Raises:
+            TrackingAway: The store cannot be reached.
+        """
+        with explained(self._location):
+            return [entry.path for entry in self._client.list_artifacts(self.run_id, folder)]
 
     def download(self, path: str, directory: Path) -> Path | None:
         """Fetches an artifact into a directory, which is made if need be.
@@ -196,6 +226,10 @@ class Run:
             self._client.set_terminated(self.run_id, status, ended)
             self._end_delivered = True
 
+    def _rest_since(self, started: float) -> None:
+        tried = time.monotonic()
+        self._next_try = tried + max(_REST_SECONDS, _REST_FACTOR * (tried - started))
+
     def _write_file(self, path: str, write: Callable[[], None]) -> bool:
         try:
             with quietly():
@@ -223,6 +257,16 @@ class StageRun(Run):
 
 class TrialRun(Run):
     """The run of one trial."""
+
+    def steps(self, curve: str) -> dict[int, int]:
+        """Returns the steps that MLflow has of a curve, each with its time stamp.
+
+        Raises:
+            TrackingAway: The store cannot be reached.
+        """
+        with explained(self._location):
+            points = self._client.get_metric_history(self.run_id, curve)
+        return {int(point.step): int(point.timestamp) for point in points}
 
     def log(self, values: Mapping[str, float], *, step: int, timestamp: int) -> None:
         """Adds one value to each of several curves; ``flush`` delivers them.
@@ -254,6 +298,7 @@ class TrialRun(Run):
         best: Mapping[str, float] | None = None,
         *,
         best_at: int | None = None,
+        ended_ms: int | None = None,
     ) -> bool:
         """Ends the run, with the values of its best epoch; see ``Run.finish``.
 
@@ -263,10 +308,11 @@ class TrialRun(Run):
             best: The values of the best epoch.
             best_at: When they were made; default now. A run that is ended again by another
                 process must be given the same, so that MLflow keeps one value.
+            ended_ms: When it ended; default now.
         """
         if best and self._end is None:
             self.log_best(best, timestamp=_now() if best_at is None else best_at)
-        return super().finish(status, tags)
+        return super().finish(status, tags, ended_ms=ended_ms)
 
 
 def _now() -> int:

@@ -6,28 +6,35 @@ import getpass
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnstudy.errors import UserError
 from nnstudy.tracking import database, views
+from nnstudy.tracking.away import explained
 from nnstudy.tracking.buffer import cut, valid_key
 from nnstudy.tracking.location import Location
-from nnstudy.tracking.quiet import quietly
 from nnstudy.tracking.runs import StageRun, TrialRun
 
 _LONGEST_PARAM = 6000
 _PARAMS_PER_BATCH = 100
 _LONGEST_NOTE = 8000
 _LONGEST_DIGEST = 36
-_LONGEST_REASON = 300
 
 _KEY_TAG = "nnstudy.key"
 _CUT_TAG = "nnstudy.params_cut"
 
-# MLflow's own defaults (120 s, 7 retries, doubling) let a training wait for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_ENVIRONMENT = {
+    # Standard error belongs to us as well.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_SERVER_ENVIRONMENT = {
+    # MLflow's own defaults (120 s, 7 retries, doubling) let a training wait for minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Two lines on standard output for each run that ends, which belongs to us.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 
 class Tracker:
@@ -40,7 +47,9 @@ class Tracker:
         location: Where runs and artifacts are kept.
     """
 
-    def __init__(self, uri: str | None = None, artifacts: str | None = None) -> None:
+    def __init__(
+        self, uri: str | None = None, artifacts: str | None = None, *, reach: bool = True
+    ) -> None:
         """Connects, and creates the database where there is none.
 
         Args:
@@ -48,21 +57,22 @@ class Tracker:
                 ``sqlite:///mlruns/mlflow.db``.
             artifacts: Root of the artifacts; default ``mlruns/artifacts``, or the choice of
                 the tracking server.
+            reach: Whether a server must answer now; else its first use shows that.
 
         Raises:
             UserError: The store cannot be reached or made, or belongs to another program.
         """
         self.location = Location.resolve(uri, artifacts)
-        if self.location.is_server:
-            for name, value in _PATIENCE.items():
-                os.environ.setdefault(name, value)
-        else:
+        is_server = self.location.is_server
+        for name, value in {**_ENVIRONMENT, **(_SERVER_ENVIRONMENT if is_server else {})}.items():
+            os.environ.setdefault(name, value)
+        if not is_server:
             database.prepare(self.location)
         from mlflow.tracking import MlflowClient
 
         self.client = MlflowClient(self.location.uri)
-        if self.location.is_server:
-            with self._errors_explained():
+        if is_server and reach:
+            with explained(self.location):
                 self.client.search_experiments(max_results=1)
 
     @property
@@ -91,7 +101,7 @@ class Tracker:
             "mlflow.experiment.primaryMetric.name": valid_key(metric),
             "mlflow.note.content": cut(description, _LONGEST_NOTE),
         }
-        with self._errors_explained():
+        with explained(self.location):
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
                 return self._create_experiment(name, tags)
@@ -113,6 +123,7 @@ class Tracker:
         stage: str,
         *,
         key: str,
+        kind: str = "stage",
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         note: str = "",
@@ -128,6 +139,7 @@ class Tracker:
             stage: Name of the stage; it is the run's name.
             key: What tells this stage from all others; searched for first, so that a stage
                 never gets two runs.
+            kind: What else than a stage of the search it is.
             tags: More tags.
             params: What the stage was given.
             note: Markdown shown on top of the run.
@@ -135,13 +147,31 @@ class Tracker:
         Raises:
             UserError: The store cannot be reached.
         """
-        all_tags = {"nnstudy.kind": "stage", "nnstudy.study": study, "nnstudy.stage": stage}
+        all_tags = {"nnstudy.kind": kind, "nnstudy.study": study, "nnstudy.stage": stage}
         all_tags |= {"mlflow.note.content": note} if note else {}
-        with self._errors_explained(), database.locked(self.location):
+        with explained(self.location), database.locked(self.location):
             run_id = self._find_or_create(
                 experiment_id, key, stage, tags={**all_tags, **(tags or {})}, params=params or {}
             )
         return StageRun(self.client, self.location, run_id)
+
+    def race_run(self, experiment_id: str, name: str, *, note: str) -> StageRun:
+        """Returns the run that tells of a whole race, which is created where it is missing.
+
+        Args:
+            experiment_id: The race's experiment.
+            name: Name of the race; it is the run's name.
+            note: Markdown shown on top of the run.
+
+        Raises:
+            UserError: The store cannot be reached.
+        """
+        tags = {"nnstudy.kind": "race", "nnstudy.study": name}
+        with explained(self.location), database.locked(self.location):
+            run_id = self._find_or_create(experiment_id, f"{name}/race", name, tags=tags, params={})
+        run = StageRun(self.client, self.location, run_id)
+        run.set_note(note)
+        return run
 
     def trial_run(
         self,
@@ -151,6 +181,7 @@ class Tracker:
         number: int,
         name: str,
         key: str,
+        kind: str = "trial",
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         started_ms: int | None = None,
@@ -164,6 +195,7 @@ class Tracker:
             name: Name of the run.
             key: What tells this trial from all others; searched for first, so that a trial
                 never gets two runs.
+            kind: What else than a trial of the search it is.
             tags: More tags.
             params: The trial's parameters, and what else is worth a column (``log10_lr``).
             started_ms: When the trial started, in milliseconds since 1970; default now.
@@ -171,8 +203,8 @@ class Tracker:
         Raises:
             UserError: The store cannot be reached.
         """
-        all_tags = {"nnstudy.kind": "trial", "mlflow.parentRunId": parent_run_id, **(tags or {})}
-        with self._errors_explained():
+        all_tags = {"nnstudy.kind": kind, "mlflow.parentRunId": parent_run_id, **(tags or {})}
+        with explained(self.location):
             run_id = self._find_or_create(
                 experiment_id,
                 key,
@@ -186,6 +218,24 @@ class Tracker:
     def run(self, run_id: str) -> TrialRun:
         """Returns the run of an id, to read from or to go on writing to."""
         return TrialRun(self.client, self.location, run_id)
+
+    def has_run(self, run_id: str) -> bool:
+        """Tells whether there is a run of an id.
+
+        Raises:
+            TrackingAway: The store cannot be reached.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+        with explained(self.location):
+            try:
+                self.client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                    raise
+                return False
+            return True
 
     def log_dataset(
         self,
@@ -218,7 +268,7 @@ class Tracker:
             source=json.dumps(dict(source), default=str),
             profile=json.dumps(dict(profile), default=str),
         )
-        with self._errors_explained():
+        with explained(self.location):
             self.client.log_inputs(
                 run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
             )
@@ -259,7 +309,7 @@ class Tracker:
             tags=tags,
             numbers=[valid_key(name) for name in (params if numbers is None else numbers)],
         )
-        with self._errors_explained():
+        with explained(self.location):
             self.client.set_experiment_tag(experiment_id, tag, value)
         return views.VIEW_ID
 
@@ -330,23 +380,6 @@ class Tracker:
             max_results=1,
         )
         return found[0] if found else None
-
-    @contextmanager
-    def _errors_explained(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with quietly():
-                yield
-        except (MlflowException, SQLAlchemyError) as error:
-            what = "server" if self.location.is_server else "database"
-            # of a chain of network errors the last one says what happened
-            reason = self.location.scrub(error).rpartition("Caused by ")[2]
-            raise UserError(
-                f"The MLflow tracking {what} {self.masked_uri} did not do what was asked:"
-                f" {cut(reason, _LONGEST_REASON)}. Is it running, and is the address right?"
-            ) from None
 
 
 def _source_tags() -> dict[str, str]:

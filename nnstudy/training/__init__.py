@@ -5,6 +5,7 @@ from nnstudy.training.early_stopping import EarlyStopping
 from nnstudy.training.loop import Diverged, Training
 from nnstudy.training.recipe import Loss, Metric, OwnLoop, Recipe, Schedule, Steps
 from nnstudy.training.record import Record
+from nnstudy.training.repeated import RepeatedTraining
 
 __all__ = [
     "Callback",
@@ -15,6 +16,7 @@ __all__ = [
     "OwnLoop",
     "Recipe",
     "Record",
+    "RepeatedTraining",
     "Schedule",
     "Steps",
     "Training",

@@ -24,6 +24,13 @@ class Callback:
     def on_step_end(self, training: Training) -> None:
         """Called after each step of the optimizer."""
 
+    def on_validation_batch_end(self, training: Training) -> None:
+        """Called after each minibatch of a validation, on the averaged network too.
+
+        What it raises ends the training there: the validation is repeated when the training
+        is continued from its state.
+        """
+
     def on_validation_end(self, training: Training, record: Record) -> None:
         """Called with the record of a validation; may add to ``record.values``."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from nnstudy.data import Data
 from nnstudy.errors import UserError
 from nnstudy.training import losses, regularisation, schedules
 from nnstudy.training.averaging import ExponentialAverage
+from nnstudy.training.callbacks import Callback
 from nnstudy.training.devices import Precision, mixed_precision, resolve_device
 from nnstudy.training.early_stopping import EarlyStopping, Patience
 from nnstudy.training.evaluation import evaluate
@@ -29,6 +30,7 @@ from nnstudy.training.seeds import (
     seed_everything,
     set_random_state,
 )
+from nnstudy.training.stopwatch import Stopwatch
 
 STATE_VERSION = 1
 
@@ -53,7 +55,8 @@ class Training:
     Every random draw between two validations comes from (seed, minibatch number), so that
     nothing that a consumer draws in between changes the numbers, and a training that is
     continued from its state gives the same ones as one that was never stopped (on one
-    machine, with one number of threads).
+    machine, with one number of threads). Whatever a callback raises leaves a state to go on
+    from.
 
     Args:
         recipe: What to train. Its network is moved to the device and trained in place.
@@ -71,9 +74,10 @@ class Training:
         network: The network, on its device.
         optimizer: The optimizer.
         average: The moving average of the weights, or None.
+        callbacks: The recipe's, in a list that more can be added to from outside. Those must
+            draw no random numbers, which the recipe's may.
         pulse: Grows with every minibatch, in training and in validation: a sign of life.
         history: The records so far.
-        seconds: Time spent in training and validation, in seconds, over all continuations.
         seconds_of_validation: What of it this process spent in validation.
         ended: Why the training ended by itself (``epochs``, ``early stopping``), or None.
 
@@ -126,13 +130,13 @@ class Training:
             else None
         )
         self.average = ExponentialAverage(self.network, recipe.average) if recipe.average else None
+        self.callbacks: list[Callback] = list(recipe.callbacks)
         self._autocast, self._scaler = self._make_precision(precision)
 
         self.position = 0
         self._validated = 0
         self.pulse = 0
         self.examples_seen = 0
-        self.seconds = 0.0
         self.seconds_of_validation = 0.0
         self.history: list[Record] = []
         self.ended: str | None = None
@@ -140,6 +144,13 @@ class Training:
         self._used: dict[str, float] | None = None
         self._in_segment = False
         self._order: tuple[int, Tensor] | None = None
+        self._clock = Stopwatch()
+        self._paused_random: dict[str, Any] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training and validation, over all continuations and until now."""
+        return self._clock.seconds
 
     # -- A training's life, top to bottom ---------------------------------------------------
 
@@ -151,35 +162,60 @@ class Training:
         self._call("on_train_end")
 
     def _next_record(self) -> Record:
-        started = time.perf_counter()
-        # Not from the position, since the state may come from between the last minibatch and its validation.
-        end = self.budget.next_validation(self._validated)
+        """Trains up to the next validation and validates.
+
+        Whatever is raised on the way, also in validation, leaves the segment open: it is gone
+        on with where it was, and a validation is repeated.
+        """
+        self._enter_segment()
+        try:
+            with self._clock:
+                self._train_segment()
+                validating = time.perf_counter()
+                values = self._validate()
+                self.seconds_of_validation += time.perf_counter() - validating
+            record = Record(
+                step=self.budget.step_at(self.position),
+                epoch=self.position / self.budget.steps.per_epoch,
+                examples_seen=self.examples_seen,
+                seconds=self.seconds,
+                values=values,
+                low_point=self.schedule is not None and schedules.low_point(self.schedule),
+            )
+            loss = values["loss/valid"]  # a callback may change what is recorded
+            self._call("on_validation_end", record)
+        except BaseException:
+            self._paused_random = random_state()
+            raise
+        self._close_segment(record, loss)
+        return record
+
+    def _enter_segment(self) -> None:
         if not self._in_segment:
             seed_everything(*self._seed, self.position)
             self._running.reset()
             self._in_segment = True
+        elif self._paused_random is not None:
+            set_random_state(self._paused_random)
+        self._paused_random = None
+
+    def _train_segment(self) -> None:
+        # Not from the position, since the state may come from between the last minibatch and
+        # its validation.
+        end = self.budget.next_validation(self._validated)
+        self._refuse_divergence(self._running.loss, "training")
         self.network.train()
         while self.position < end:
             epoch, begin = divmod(self.position, self.budget.steps.per_epoch)
             self._train_epoch(epoch, begin, begin + end - self.position)
+
+    def _close_segment(self, record: Record, loss: float) -> None:
         self._in_segment = False
         self._validated = self.position
-        validating = time.perf_counter()
-        values = self._validate()
-        self.seconds_of_validation += time.perf_counter() - validating
-        self.seconds += time.perf_counter() - started
-        record = Record(
-            step=self.budget.step_at(self.position),
-            epoch=self.position / self.budget.steps.per_epoch,
-            examples_seen=self.examples_seen,
-            seconds=self.seconds,
-            values=values,
-            low_point=self.schedule is not None and schedules.low_point(self.schedule),
-        )
-        self._call("on_validation_end", record)
+        if self.schedule is not None:
+            self.schedule.validated(loss)
         self.history.append(record)
         self.ended = self._why_end(record)
-        return record
 
     def _train_epoch(self, epoch: int, begin: int, end: int) -> None:
         """Trains from one minibatch of an epoch to another, or to the epoch's end."""
@@ -193,11 +229,7 @@ class Training:
             augmentation=self.recipe.augmentation,
         )
         end = min(end, self.budget.steps.per_epoch)
-        step_hooks = [
-            callback.on_step_end
-            for callback in self.recipe.callbacks
-            if hasattr(callback, "on_step_end")
-        ]
+        step_hooks = self._hooks("on_step_end")
         for _, (inputs, targets) in zip(range(begin, end), minibatches, strict=False):
             self._train_step(inputs, targets)
             for hook in step_hooks:
@@ -265,29 +297,40 @@ class Training:
         return first[0]
 
     def _validate(self) -> dict[str, float]:
+        # What a network or a metric draws here is the same where a validation is repeated.
+        seed_everything(*self._seed, self.position, 2)
         values = {f"{name}/train": value for name, value in self._running.means().items()}
         self._refuse_divergence(values["loss/train"], "training")
+        if self._running.wiggle.value is not None:
+            values["wiggle/loss"] = self._running.wiggle.value
         values |= self._evaluate(self.network, "valid")
         self._refuse_divergence(values["loss/valid"], "validation")
         if self.average:
             values |= self._evaluate(self.average.network, "valid_average")
-        values |= self._used or self._rates()
-        if self.schedule is not None:
-            self.schedule.validated(values["loss/valid"])
-        return values
+        return values | (self._used or self._rates())
 
     def _rates(self) -> dict[str, float]:
         group = self.optimizer.param_groups[0]
         return {name: float(group[name]) for name in ("lr", "momentum") if name in group}
 
     def _evaluate(self, network: nn.Module, part: str) -> dict[str, float]:
+        hooks = self._hooks("on_validation_batch_end")
+
+        def after_minibatch() -> None:
+            self.pulse += 1
+            if hooks:
+                # A state that is taken here could not be trained on otherwise.
+                with torch.inference_mode(False):
+                    for hook in hooks:
+                        hook(self)
+
         scores = evaluate(
             network,
             self._validation_part,
             self.loss,
             metrics=self.recipe.metrics,
             device=self.device,
-            after_minibatch=self._beat,
+            after_minibatch=after_minibatch,
         )
         return {f"{name}/{part}": value for name, value in scores.items()}
 
@@ -311,7 +354,8 @@ class Training:
         """Returns all that is needed to go on: tensors and JSON-ready values.
 
         The tensors are the live ones; write or copy them before training goes on. It may be
-        taken between two records, or by a callback after any step.
+        taken between two records, by a callback after any minibatch, or after one has raised
+        something. A state from within a validation repeats that validation alone.
         """
         return {
             "version": STATE_VERSION,
@@ -328,7 +372,11 @@ class Training:
             "patience": self._patience.state_dict() if self._patience else None,
             "scaler": self._scaler.state_dict() if self._scaler else None,
             "inside": (
-                {"running": self._running.state_dict(), "random": random_state()}
+                {
+                    "running": self._running.state_dict(),
+                    "random": self._paused_random or random_state(),
+                    "used": self._used,
+                }
                 if self._in_segment
                 else None
             ),
@@ -348,7 +396,7 @@ class Training:
         self.position = state["position"]
         self._validated = state["validated"]
         self.examples_seen = state["examples_seen"]
-        self.seconds = state["seconds"]
+        self._clock.elapsed = state["seconds"]
         self.ended = state["ended"]
         self.history = [Record.from_dict(record) for record in state["history"]]
         self.network.load_state_dict(state["network"])
@@ -365,7 +413,8 @@ class Training:
         self._in_segment = inside is not None
         if inside is not None:
             self._running.load_state_dict(inside["running"])
-            set_random_state(inside["random"])
+            self._paused_random = inside["random"]
+            self._used = inside["used"]
 
     # -- Parts ------------------------------------------------------------------------------
 
@@ -386,18 +435,16 @@ class Training:
             self._order = epoch, self._train_part.order(generator)
         return self._order[1]
 
-    def _beat(self) -> None:
-        self.pulse += 1
-
     def _refuse_divergence(self, loss: float, where: str) -> None:
         if not math.isfinite(loss):
             raise Diverged(math.ceil(self.position / self.budget.steps.per_epoch), where)
 
-    def _call(self, hook: str, *args: Any) -> None:
-        for callback in self.recipe.callbacks:
-            method = getattr(callback, hook, None)
-            if method:
-                method(self, *args)
+    def _call(self, name: str, *args: Any) -> None:
+        for hook in self._hooks(name):
+            hook(self, *args)
+
+    def _hooks(self, name: str) -> list[Callable[..., None]]:
+        return [getattr(callback, name) for callback in self.callbacks if hasattr(callback, name)]
 
 
 def default_loss(task: str) -> Loss:

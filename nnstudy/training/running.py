@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnstudy.diagnostics import LossWiggle
 from nnstudy.training.evaluation import count_correct, counts_answers
 
 # Outputs are counted together, so that a step pays for a list's append and not for three
@@ -17,15 +18,19 @@ _MOST_ELEMENTS = 1_000_000
 
 
 class RunningScores:
-    """Mean loss and accuracy over minibatches, weighted by their sizes."""
+    """Mean loss and accuracy over minibatches, weighted by their sizes.
+
+    Attributes:
+        wiggle: How much the loss jumps from minibatch to minibatch.
+    """
 
     def __init__(self) -> None:
-        self.loss = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything."""
-        self._sum = 0.0
+        self.loss = 0.0
+        self.wiggle = LossWiggle()
         self._correct = 0
         self._examples = 0
         self._counted = True
@@ -50,7 +55,7 @@ class RunningScores:
     def means(self) -> dict[str, float]:
         """Returns the mean ``loss``, and ``accuracy`` where the targets are classes."""
         self.collect()
-        values = {"loss": self._sum / max(1, self._examples)}
+        values = {"loss": self.loss / max(1, self._examples)}
         if self._counted:
             values["accuracy"] = self._correct / max(1, self._examples)
         return values
@@ -59,17 +64,19 @@ class RunningScores:
         """Returns the sums."""
         self.collect()
         return {
-            "sum": self._sum,
+            "sum": self.loss,
             "correct": self._correct,
             "examples": self._examples,
             "counted": self._counted,
+            "wiggle": self.wiggle.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from sums that ``state_dict`` gave."""
         self.reset()
-        self._sum, self._correct = state["sum"], state["correct"]
+        self.loss, self._correct = state["sum"], state["correct"]
         self._examples, self._counted = state["examples"], state["counted"]
+        self.wiggle.load_state_dict(state.get("wiggle", {}))  # older states have none
 
     def collect(self) -> None:
         """Brings the sums up to date."""
@@ -77,10 +84,10 @@ class RunningScores:
             return
         # One after another, so that the sum does not depend on when it was looked at.
         losses = torch.stack(self._losses).tolist()
+        self.wiggle.add(losses)
         for loss, (_, targets) in zip(losses, self._pairs, strict=True):
-            self._sum += loss * len(targets)
+            self.loss += loss * len(targets)
             self._examples += len(targets)
-        self.loss = self._sum
         self._counted &= all(counts_answers(*pair) for pair in self._pairs)
         if self._counted:
             outputs = torch.cat([outputs for outputs, _ in self._pairs])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import create_trial
 
 from .conftest import TINY, Run, Write, start
 
@@ -28,6 +29,48 @@ def test_status_shows_states_and_the_best(launched: Path, run: Run) -> None:
     [stage] = json.loads(run("status", "tiny", "--json").stdout)
     assert stage["best"] == {"trial": best.number, "value": best.value, "params": best.params}
     assert sum(stage["states"].values()) == stage["finished"] == 3
+
+
+def test_status_tells_the_verdicts_of_a_stage_and_of_each_trial(launched: Path, run: Run) -> None:
+    kept = [trial.user_attrs["nnstudy"]["verdicts"] for trial in _stored(launched).trials]
+    names = {verdict["name"] for verdicts in kept for verdict in verdicts}
+    judged = sum(bool(verdicts) for verdicts in kept)
+    [stage] = json.loads(run("status", "tiny", "--json").stdout)
+    assert {count["name"] for count in stage["verdicts"]} == names
+    assert [trial["verdicts"] for trial in stage["ended"]] == kept
+    output = run("status", "tiny").stdout
+    for count in stage["verdicts"]:
+        assert f"    {count['name']}: {len(count['trials'])} of {judged} trials" in output
+    table = run("status", "tiny", "--trials").stdout.splitlines()[-4:]
+    assert table[0].split() == ["trial", "ended", "epochs", "reached", "verdicts", "parameters"]
+    for line, verdicts in zip(table[1:], kept, strict=True):
+        assert (", ".join(verdict["name"] for verdict in verdicts) or "-") in line
+
+
+def test_the_border_of_a_range_is_told_by_status_and_at_the_end_of_a_launch(
+    launched: Path, run: Run
+) -> None:
+    asked = _stored(launched).trials[0].distributions["lr"]
+    for i in range(20):
+        lr = 10 ** (-i / 10)
+        made = create_trial(value=2.0 + lr, params={"lr": lr}, distributions={"lr": asked})
+        _stored(launched).add_trial(made)
+    told = (
+        "lr: the 3 best and 3 of the 6 good trials lie in the highest 12% of 0.01..1 (log), where"
+    )
+    assert f"  on the border:\n    {told}" in run("status").stdout
+    [stage] = json.loads(run("status", "tiny", "--json").stdout)
+    assert stage["borders"][0]["text"].startswith(told)
+    assert stage["borders"][0]["wider"]["attributes"]["high"] == 10.0
+    launch = ("launch", "tiny.py", "--workers", "1", "--trials", "23")
+    shown = run(*launch).stdout
+    assert f"\non the border: {told}" in shown
+    assert "to search beyond: nnstudy launch tiny.py --trials 23 --workers 1 --extend-borders" in (
+        shown
+    )
+    assert "to search beyond: nnstudy launch tiny --extend-borders" in run("status").stdout
+    result = json.loads(run(*launch, "--json").stdout.splitlines()[-1])
+    assert result["borders"] == {"search": stage["borders"]}
 
 
 def test_unknown_stored_study_is_refused_with_those_there_are(launched: Path, run: Run) -> None:

@@ -23,6 +23,8 @@ def stage(**changes: Any) -> Event:
         "trials": 10,
         "finished": 0,
         "epochs": 5,
+        "folds": 1,
+        "seeds": 1,
         "metric": "accuracy/valid",
         "direction": "maximize",
         "workers": 2,
@@ -45,6 +47,7 @@ def end(number: int, state: str, value: float | None) -> Event:
         "value": value,
         "epochs": 5,
         "best_epoch": 4,
+        "scores": [],
         "seconds": 1.0,
     }
     return Event("end", values)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnstudy.data import Part, Split, Subset, datasets, load, tensors
+from nnstudy.data import Part, Split, Subset, datasets, load, load_few, tensors
 from nnstudy.errors import UserError
 
 X = torch.rand(80, 3, generator=torch.Generator().manual_seed(0))
@@ -114,3 +114,21 @@ def test_importing_the_data_room_imports_neither_torchvision_nor_scikit_learn():
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def test_few_are_the_first_classes_and_no_more_examples_than_there_are():
+    few = load_few(datasets.digits, subset=Subset(None, 1000, 20), classes=2)
+    assert few.class_names == ("0", "1")
+    assert few.subset == Subset((0, 1), len(few.train), 20)
+    assert 200 < len(few.train) < 300
+    assert set(few.train.targets.tolist()) == {0, 1}
+    named = load_few(datasets.digits, subset=Subset((2, 3, 4), 50, 10), classes=2)
+    assert named.digest == load(datasets.digits, subset=Subset((2, 3, 4), 50, 10)).digest
+
+
+def test_few_of_numbers_or_of_two_classes_keep_all_of_them():
+    numbers = load_few(datasets.diabetes, subset=Subset(None, 100, 20), classes=2)
+    assert (len(numbers.train), len(numbers.validation)) == (100, 20)
+    inputs, labels = torch.randn(60, 2), torch.arange(60) % 2
+    two = load_few((inputs, labels), subset=Subset(None, 20, 5), classes=2)
+    assert two.subset == Subset(None, 20, 5)

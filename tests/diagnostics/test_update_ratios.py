@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from nnstudy.diagnostics import UpdateRatioMonitor
 from nnstudy.errors import UserError
+from nnstudy.training.checkpoints import read, write
 
 INPUTS = torch.randn(64, 12, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 3, (64,), generator=torch.Generator().manual_seed(2))
@@ -50,6 +52,10 @@ def step(network: nn.Module, optimizer: Optimizer) -> None:
     optimizer.step(closure)
 
 
+def only(section: str, values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name.startswith(f"{section}/")}
+
+
 def ratios_by_hand(network: nn.Module, action: Callable[[], None]) -> dict[str, float]:
     before = {name: p.detach().double().clone() for name, p in network.named_parameters()}
     action()
@@ -73,8 +79,56 @@ def test_ratios_equal_those_of_parameters_copied_before_and_after(name: str) -> 
             f"update_ratio/{name}": sum(ratios[name] for ratios in measured) / len(measured)
             for name in measured[0]
         }
-        assert monitor.values() == pytest.approx(expected, rel=1e-5)
+        assert only("update_ratio", monitor.values()) == pytest.approx(expected, rel=1e-5)
         assert monitor.left_out == ()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_norms_of_weights_and_gradients_are_those_that_the_optimizer_finds(name: str) -> None:
+    network = make_network()
+    optimizer = OPTIMIZERS[name](network.parameters())
+    monitor = UpdateRatioMonitor(network, optimizer, every=1)
+    weights: list[dict[str, float]] = []
+    gradients: list[dict[str, float]] = []
+    for _ in range(3):
+        weights.append(
+            {n: float(p.detach().double().norm()) for n, p in network.named_parameters()}
+        )
+        step(network, optimizer)
+        gradients.append({n: float(p.grad.double().norm()) for n, p in network.named_parameters()})
+    values = monitor.values()
+    for section, steps in (("weight_norm", weights), ("gradient_norm", gradients)):
+        means = {f"{section}/{n}": sum(norms[n] for norms in steps) / 3 for n in steps[0]}
+        assert only(section, values) == pytest.approx(means, rel=1e-5, abs=1e-9)
+
+
+def test_gradients_are_taken_before_a_step_that_writes_into_them() -> None:
+    network = make_network()
+    optimizer = SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, foreach=True)
+    monitor = UpdateRatioMonitor(network, optimizer, every=1)
+    norms = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(INPUTS), TARGETS).backward()
+        norms.append(float(network[0].weight.grad.norm()))
+        optimizer.step()
+    assert float(network[0].weight.grad.norm()) != pytest.approx(norms[-1], rel=1e-2)
+    values = monitor.values()
+    assert values["gradient_norm/0.weight"] == pytest.approx(sum(norms) / 3, rel=1e-5)
+
+
+def test_tensors_without_a_gradient_have_no_norm_of_it_and_sparse_ones_do() -> None:
+    network = nn.ModuleDict(
+        {"used": nn.Embedding(50, 4, sparse=True), "unused": nn.Embedding(50, 4)}
+    )
+    optimizer = SGD(network.parameters(), lr=0.1)
+    monitor = UpdateRatioMonitor(network, optimizer)
+    network["used"](torch.tensor([3, 3, 7])).square().sum().backward()
+    by_hand = float(network["used"].weight.grad.to_dense().norm())
+    optimizer.step()
+    assert only("gradient_norm", monitor.values()) == pytest.approx(
+        {"gradient_norm/used.weight": by_hand}, rel=1e-5
+    )
 
 
 def test_monitor_does_not_change_the_training() -> None:
@@ -98,9 +152,10 @@ def test_tensors_of_norm_zero_are_left_out_and_named() -> None:
     step(network, optimizer)
     values = monitor.values()
     assert monitor.left_out == ("1.bias", "3.bias")
-    assert set(values) == {
+    assert set(only("update_ratio", values)) == {
         f"update_ratio/{name}" for name in ("0.weight", "0.bias", "1.weight", "3.weight")
     }
+    assert values["weight_norm/3.bias"] == 0.0
     step(network, optimizer)
     assert "update_ratio/3.bias" in monitor.values()
     assert monitor.left_out == ()
@@ -146,7 +201,7 @@ def test_parameter_groups_are_measured_together_and_parameters_of_others_not_at_
     monitor = UpdateRatioMonitor(network, optimizer, every=1)
     by_hand = ratios_by_hand(network, lambda: step(network, optimizer))
     expected = {"update_ratio/0.weight": 0.0, "update_ratio/3.weight": by_hand["3.weight"]}
-    assert monitor.values() == pytest.approx(expected, rel=1e-5)
+    assert only("update_ratio", monitor.values()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_half_precision_parameters_are_measured_in_single_precision() -> None:
@@ -175,7 +230,21 @@ def test_five_evenly_spaced_steps_of_an_epoch_are_measured(steps: int) -> None:
         gaps = {b - a for a, b in itertools.pairwise(measured)}
         assert max(gaps, default=1) - min(gaps, default=1) <= 1
         expected = sum(measured) / len(measured) * 2.0**-10
-        assert monitor.values() == pytest.approx({"update_ratio/0": expected}, rel=1e-5)
+        assert monitor.values()["update_ratio/0"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_length_of_an_epoch_is_learned_from_the_last_one() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = SGD([weight], lr=1.0)
+    monitor = UpdateRatioMonitor(nn.ParameterList([weight]), optimizer)
+    expected = {60: range(0, 60, 10), 40: [0, 12, 24, 36], 3: [0], 4: [0, 1, 2, 3]}
+    for steps, measured in expected.items():
+        for i in range(steps):
+            weight.data.fill_(1.0)
+            weight.grad = torch.full((1,), i * 2.0**-10)
+            optimizer.step()
+        mean = sum(measured) / len(measured) * 2.0**-10
+        assert monitor.values()["update_ratio/0"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_nothing_is_measured_without_steps_and_after_detaching() -> None:
@@ -189,11 +258,61 @@ def test_nothing_is_measured_without_steps_and_after_detaching() -> None:
     assert monitor.values() == {}
 
 
+@pytest.mark.parametrize("stop_after", [0, 1, 4, 7])
+@pytest.mark.parametrize(
+    ("name", "spacing"), [*((name, {"steps_per_epoch": 7}) for name in OPTIMIZERS), ("sgd", {})]
+)
+def test_values_after_a_restart_are_those_of_an_undisturbed_monitor(
+    name: str, stop_after: int, spacing: dict[str, int], tmp_path: Path
+) -> None:
+    network = make_network()
+    optimizer = OPTIMIZERS[name](network.parameters())
+    undisturbed = UpdateRatioMonitor(network, optimizer, **spacing)
+    stopped = UpdateRatioMonitor(network, optimizer, **spacing)
+    for _ in range(stop_after):
+        step(network, optimizer)
+    write(tmp_path / "last.safetensors", stopped.state_dict())
+    stopped.detach()
+    continued = UpdateRatioMonitor(network, optimizer, **spacing)
+    continued.load_state_dict(read(tmp_path / "last.safetensors")[0])
+
+    for steps in (7 - stop_after, 7):
+        for _ in range(steps):
+            step(network, optimizer)
+        values = continued.values()
+        assert values
+        assert values == undisturbed.values()
+        assert continued.left_out == undisturbed.left_out
+
+
+def test_after_a_restart_parameters_count_that_were_frozen_meanwhile_until_the_epoch_ends() -> None:
+    network = make_network()
+    optimizer = SGD(network.parameters(), lr=0.1)
+    monitor = UpdateRatioMonitor(network, optimizer, every=1)
+    step(network, optimizer)
+    network[0].requires_grad_(False)
+    continued = UpdateRatioMonitor(network, optimizer, every=1)
+    continued.load_state_dict(monitor.state_dict())
+
+    for is_measured in (True, False):
+        step(network, optimizer)
+        values = continued.values()
+        assert ("update_ratio/0.weight" in values) == is_measured
+        assert values == monitor.values()
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    network, other = make_network(), nn.Linear(2, 2)
+    monitor = UpdateRatioMonitor(network, SGD(network.parameters(), lr=0.1), every=1)
+    with pytest.raises(UserError, match=r"another model, this one has no weight, bias"):
+        monitor.load_state_dict(
+            UpdateRatioMonitor(other, SGD(other.parameters(), lr=0.1), every=1).state_dict()
+        )
+
+
 def test_wrong_arguments_are_named() -> None:
     network = make_network()
     optimizer = SGD(network.parameters(), lr=0.1)
-    with pytest.raises(UserError, match="either every"):
-        UpdateRatioMonitor(network, optimizer)
     with pytest.raises(UserError, match="either every"):
         UpdateRatioMonitor(network, optimizer, every=1, steps_per_epoch=1)
     with pytest.raises(UserError, match="every must be at least 1, got 0"):

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.docs.markdown import PAGES, ROOT, Block, blocks
 from tests.postgres import PostgresServer
@@ -59,7 +60,13 @@ def test_what_a_team_types_works_on_real_servers(
     server = Server(tracking, str(tmp_path / "artifacts"))
     try:
         session = Session(page, tmp_path)
-        session.replaced = {STORAGE: database.new_database(), MLFLOW: server.url}
+        storage = make_url(database.new_database())
+        session.replaced = {
+            STORAGE: storage.render_as_string(hide_password=False),
+            STORAGE.replace(":secret", ""): str(storage._replace(password=None)),
+            "PGPASSWORD=secret": f"PGPASSWORD={storage.password}",
+            MLFLOW: server.url,
+        }
         for block in chosen:
             session.run(block)
     finally:

@@ -11,7 +11,8 @@ import pytest
 import nnstudy
 from nnstudy.cli import main
 from nnstudy.data import Split
-from nnstudy.engines import LaunchOptions, LaunchResult, Settings
+from nnstudy.engines import JoinResult, LaunchOptions, LaunchResult, Settings
+from nnstudy.preflight.checks import ALL
 from nnstudy.search import pruners, samplers
 from nnstudy.search.plan import Plan
 from nnstudy.training import Callback
@@ -32,8 +33,15 @@ def test_reference_has_every_option_of_a_command_and_no_other(name: str) -> None
             assert f"`{choice}`" in TEXT, f"{option.opts[0]} {choice}"
 
 
+def test_reference_has_every_check_with_its_kind_and_no_other() -> None:
+    text = section(REFERENCE, "### nnstudy check")
+    rows = re.findall(r"^\| `([a-z ]+)` \| (code|configuration|statistics) \|", text, re.MULTILINE)
+    # The check of building has a second result.
+    assert set(rows) == {("memory", "statistics"), *((check.name, check.kind) for check in ALL)}
+
+
 def test_reference_has_every_command_and_no_other() -> None:
-    assert set(re.findall(r"^### nnstudy (\w+)$", TEXT, re.MULTILINE)) == set(main.commands)
+    assert set(re.findall(r"^### nnstudy ([\w-]+)$", TEXT, re.MULTILINE)) == set(main.commands)
 
 
 @pytest.mark.parametrize("name", nnstudy.__all__)
@@ -107,7 +115,7 @@ def test_reference_has_every_name_of_a_module(module: str) -> None:
         assert re.search(rf"`{name}\b", section(REFERENCE, f"### {module}")), name
 
 
-@pytest.mark.parametrize("kind", [LaunchOptions, LaunchResult, Settings])
+@pytest.mark.parametrize("kind", [LaunchOptions, LaunchResult, JoinResult, Settings])
 def test_reference_has_what_a_launch_takes_and_gives(kind: type) -> None:
     text = section(REFERENCE, "## Python")
     for field in dataclasses.fields(kind):

@@ -216,7 +216,7 @@ def test_a_second_ctrl_c_ends_the_workers_at_once(place: Place) -> None:
         ),
         (
             "if trial.study.study_name == 'toy/search': os._exit(7)",
-            "workers have died 11 times, last by exit code 7",
+            "a worker died by exit code 7, as 10 did before",
         ),
     ],
     ids=["raises", "exits"],
@@ -225,8 +225,8 @@ def test_an_error_in_a_worker_ends_the_launch_with_its_words(
     place: Place, statement: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "exit" in statement:
-        monkeypatch.setattr("nnstudy.engines.local._MOST_DEATHS", 1)
-        said = said.replace("11", "2")
+        monkeypatch.setattr("nnstudy.engines.hearing._MOST_DEATHS", 1)
+        said = said.replace("10", "1")
     with pytest.raises(UserError, match=said):
         place.launch(write_study(place, statement=statement), workers=2)
 
@@ -235,7 +235,6 @@ def test_orders_survive_the_way_to_a_worker() -> None:
     orders = Orders(
         reference="study.py:study",
         name="toy",
-        stage="search",
         storage="postgresql://me:secret@host/db",
         tracking_uri="http://host:5000",
         artifacts=None,

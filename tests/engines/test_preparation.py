@@ -34,8 +34,14 @@ def misfit(trial: optuna.Trial, data: Data) -> Recipe:
         (toy(generator), {}, "is itself a generator.*Ask the trial for values first"),
         (toy(start={"lr": 5.0}), {}, r"lr = 5.0 lies outside 0.001..1 \(log\)"),
         (toy(start={"lrr": 0.1}), {}, "no parameter 'lrr'. Did you mean lr"),
-        (toy(misfit), {}, r"outputs of shape \(18, 2\) .* do not fit the loss"),
-        (toy(metric="f1/valid", direction="maximize"), {}, "metric 'f1/valid' is not among"),
+        (toy(limits={"lr": (None, 0.5)}), {}, r"limits\['lr'\] = \(None, 0.5\) is narrower"),
+        (toy(limits={"unit": (1, None)}), {}, "no parameter 'unit'. Did you mean units"),
+        (toy(misfit), {"preflight": True}, r"outputs of shape \(18, 2\) .* do not fit the loss"),
+        (
+            toy(metric="f1/valid", direction="maximize"),
+            {"preflight": True},
+            "metric 'f1/valid' is not among",
+        ),
         (toy(metric="f1/valid"), {}, "direction='maximize' or direction='minimize'"),
         (toy(), {"sampler": "tpee"}, "Unknown sampler 'tpee'. Did you mean tpe"),
         (toy(), {"pruner": "medium"}, "Unknown pruner 'medium'. Did you mean median"),
@@ -72,9 +78,10 @@ def test_a_study_that_cannot_be_sent_to_workers_says_so(place: Place) -> None:
 
 
 def test_the_cost_is_told_before_the_first_trial(place: Place) -> None:
-    place.launch(toy(trials=3, epochs=2))
-    cost = place.events[0]
-    assert cost.kind == "cost"
+    place.launch(toy(trials=3, epochs=2), preflight=True)
+    kinds = [event.kind for event in place.events]
+    assert kinds.index("cost") < kinds.index("stage")
+    cost = place.events[kinds.index("cost")]
     assert (cost.values["trials"], cost.values["epochs"], cost.values["workers"]) == (3, 6, 1)
     assert 0 < cost.values["epoch_seconds"] < 5
     assert cost.values["seconds"] == pytest.approx(6 * cost.values["epoch_seconds"])
@@ -106,6 +113,6 @@ def test_some_recipes_that_cannot_be_trained_are_warned_about(place: Place) -> N
         )
 
     start = [{"outputs": 3}, {"outputs": 2}]
-    result = place.launch(toy(sometimes, trials=2, epochs=1, start=start))
+    result = place.launch(toy(sometimes, trials=2, epochs=1, start=start), preflight=True)
     assert any("do not fit the loss" in text for text in place.texts("warning"))
     assert result.endings == {"complete": 1, "failed": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnstudy.engines.preparation import _default_workers
+from nnstudy.engines.subject import default_workers
 from nnstudy.errors import UserError
 from nnstudy.search.plan import Plan
 from tests.launching import Place, toy
@@ -47,4 +47,4 @@ def test_there_is_one_worker_for_each_gpu_that_may_be_used(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert _default_workers(device) == workers
+    assert default_workers(device) == workers

@@ -17,7 +17,8 @@ from tests.launching import Place, toy
 
 
 def prepare(place: Place, **fields: object) -> Preparation:
-    return Preparation(toy(**fields), None, LaunchOptions(workers=1, **place.options()), ignore)
+    options = LaunchOptions(workers=1, preflight=False, **place.options())
+    return Preparation(toy(**fields), None, options, ignore)
 
 
 def test_two_launches_at_once_store_one_study(place: Place) -> None:

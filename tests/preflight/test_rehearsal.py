@@ -163,7 +163,7 @@ def test_points_that_diverge_are_no_failures() -> None:
             batch_size=8,
         )
 
-    assert rehearsed(toy(exploding)) == Rehearsal(None, ())
+    assert rehearsed(toy(exploding)) == Rehearsal(None, (), ({},))
 
 
 def test_a_loop_of_the_users_own_is_built_but_not_started() -> None:
@@ -175,7 +175,7 @@ def test_a_loop_of_the_users_own_is_built_but_not_started() -> None:
         return epochs()
 
     started: list[bool] = []
-    assert rehearsed(toy(own)) == Rehearsal(None, ())
+    assert rehearsed(toy(own)) == Rehearsal(None, (), ({},))
     assert not started
 
 

@@ -171,3 +171,30 @@ def test_an_empty_storage_has_no_status_and_gets_no_table(sqlite_url: str) -> No
     with storage.engine.connect() as connection:
         tables = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
     assert "nnstudy_leases" not in tables
+
+
+def test_verdicts_are_counted_and_told_for_each_ended_trial(any_storage_url: str) -> None:
+    storage = open_storage(any_storage_url)
+    study = _make_stage(storage)
+    verdict = {"name": "diverged", "evidence": "at epoch 1", "advice": "Lower.", "figures": {}}
+    for lr in (0.1, 0.2, 0.3, 0.4, 0.25, 0.8, 0.9, 0.7):
+        trial = study.ask({"lr": FloatDistribution(lr, lr)})
+        trial.report(lr, 1)
+        diverged = lr > 0.5
+        given = [verdict if diverged else {**verdict, "name": "plateau"}]
+        trial.set_user_attr("nnstudy", {"ended": "pruned", "epochs": 2.5, "verdicts": given})
+        study.tell(trial, None, TrialState.PRUNED)
+    older = study.ask()
+    study.tell(older, 0.5)
+
+    [status] = study_status(storage, "mine")
+
+    assert [str(count) for count in status.verdicts] == [
+        "diverged: 3 of 8 trials (38%), all that have lr above 0.6",
+        "plateau: 5 of 8 trials (62%), all that have lr below 0.6",
+    ]
+    first, last = status.ended[0], status.ended[-1]
+    assert (first.state, first.value, first.epochs) == ("pruned", 0.1, 2.5)
+    assert first.params == {"lr": 0.1}
+    assert [given["name"] for given in first.verdicts] == ["plateau"]
+    assert (last.state, last.value, last.verdicts) == ("complete", 0.5, [])

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import count
+from pathlib import Path
+from textwrap import dedent
 
 import optuna
 import pytest
@@ -46,16 +50,62 @@ def test_an_enqueued_point_is_the_next_trial(sqlite_url: str) -> None:
     assert 0 <= trial.suggest_float("left_open", 0, 1) <= 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_asks_and_a_second_one_ends(number: signal.Signals) -> None:
+def test_one_ctrl_c_asks_and_a_second_one_ends() -> None:
     interruption = Interruption()
-    before = signal.getsignal(number)
+    before = signal.getsignal(signal.SIGINT)
     with interruption.on_signals():
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGINT)
         assert interruption.requested
+        assert not interruption.leaving
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_asks_to_leave_at_once_and_kills_nobody_who_holds_nothing() -> None:
+    interruption = Interruption()
+    with interruption.on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.requested
+        assert interruption.leaving
+        time.sleep(1.0)  # longer than a trial has to be handed back
+
+
+def test_the_end_of_the_time_asks_once() -> None:
+    interruption = Interruption()
+    with interruption.after(0.05):
+        interruption.wait(10)
+    assert interruption.requested
+    assert interruption.timed_out
+    with Interruption().after(None):
+        pass
+
+
+def test_what_a_stuck_main_thread_holds_is_given_back_within_a_second(tmp_path: Path) -> None:
+    script = dedent("""
+        import signal, sys, time
+        from pathlib import Path
+        from nnstudy.search.interruption import Interruption
+
+        interruption = Interruption()
+        with interruption.on_signals(), interruption.holding(lambda: Path(sys.argv[1]).touch()):
+            # As in a long operation of the system, Python comes to no signal here.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            print("ready", flush=True)
+            while True:
+                time.sleep(60)
+    """)
+    released = tmp_path / "released"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(released)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        started = time.monotonic()
+        process.terminate()
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < 2
+    assert released.exists()
 
 
 def test_a_third_signal_close_behind_does_not_tear_what_is_put_in_order() -> None:
@@ -89,15 +139,19 @@ def test_a_trial_that_hangs_loses_its_lease(sqlite_url: str) -> None:
     storage = open_storage(sqlite_url)
     lease = Leases(storage, "me", seconds=0.4).take(1)
     assert lease
-    with heartbeat(lease, lambda: "stuck"):
-        time.sleep(1.0)
+    abandoned = threading.Event()
+    with heartbeat(lease, lambda: "stuck", abandoned.set):
+        time.sleep(0.8)
+        assert not abandoned.is_set()
         assert Leases(storage, "other").take(1) is not None
+        assert abandoned.wait(1.0)
     assert not lease.valid()
 
 
 def test_a_heartbeat_outlives_an_error_of_the_database(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("DEBUG", "nnstudy")
     storage = open_storage(sqlite_url)
     lease = Leases(storage, "me", seconds=0.4).take(1)
     assert lease

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from nnstudy.search.endings import ending_of
 from nnstudy.search.plan import Plan
-from nnstudy.search.results import best_trial, ending_of, stage_story
+from nnstudy.search.results import best_trial, borders_of, stage_story
 from nnstudy.study.study import Direction
 
 
@@ -78,3 +81,16 @@ def test_a_story_counts_the_endings_and_ranks_the_best() -> None:
 
 def test_a_story_of_nothing_yet_says_so() -> None:
     assert stage_story(plan("maximize"), optuna.create_study()).endswith("(none yet).")
+
+
+def test_a_story_names_the_borders_of_a_search_and_a_confirmation_searches_nothing() -> None:
+    made = optuna.create_study(direction="maximize")
+    lr = FloatDistribution(1e-4, 1e-2, log=True)
+    for i in range(21):
+        rate = 10 ** (-4 + i / 10)
+        made.add_trial(create_trial(value=i, params={"lr": rate}, distributions={"lr": lr}))
+    [border] = borders_of(plan("maximize"), made.trials)
+    assert f"- {border}" in stage_story(plan("maximize"), made).splitlines()
+    assert borders_of(replace(plan("maximize"), kind="confirm"), made.trials) == []
+    [border] = borders_of(replace(plan("maximize"), limits={"lr": [None, 0.02]}), made.trials)
+    assert str(border).endswith("search up to 0.02")

@@ -155,7 +155,7 @@ def test_grid_of_a_range_without_steps_is_refused() -> None:
         make_sampler("grid", seed=0, stage="s", space=space)
     with pytest.raises(UserError, match="names 'lrr'"):
         grid_size(space, {"lrr": 3})
-    with pytest.raises(UserError, match="whole number from 1, got 0"):
+    with pytest.raises(UserError, match="whole number from 1, or decades, got 0"):
         grid_size(space, 0)
 
 
@@ -210,7 +210,8 @@ def test_users_own_sampler_is_taken_as_it_is() -> None:
         ("tpe", {"group": True, "multivariate": False}, "does not accept"),
         ("random", {"x": 1}, "Its options: none"),
         ("qmc", {"qmc_type": "lattice"}, "does not accept"),
-        ("grid", {"points": "many"}, "must be dict or int"),
+        ("grid", {"points": 1.5}, "must be dict or int or str"),
+        ("grid", {"points": "many"}, "a number or decades, or these by parameter, got 'many'"),
     ],
 )
 def test_wrong_name_or_option_is_refused(name: str, options: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ def test_a_changed_search_is_refused_with_what_changed_and_nothing_is_touched(
 ) -> None:
     before = untouched.dump()
     with pytest.raises(UserError, match="the stored study 'toy/search' differs") as raised:
-        untouched.launch(changed(), rehearse=False)
+        untouched.launch(changed())
     for words in said:
         assert words in str(raised.value)
     assert "--name toy-2" in str(raised.value)

@@ -122,7 +122,15 @@ def test_curves_are_sectioned_and_have_each_step_once(launched: Place) -> None:
         per_epoch = {
             *("loss/train", "accuracy/train", "loss/valid", "accuracy/valid"),
             *("lr", "momentum", "seconds", "examples_seen", "epoch"),
-            *(f"update_ratio/{layer}.{kind}" for layer in (0, 3) for kind in ("weight", "bias")),
+            *(
+                f"{quantity}/{layer}.{kind}"
+                for quantity in ("update_ratio", "gradient_norm", "weight_norm")
+                for layer in (0, 3)
+                for kind in ("weight", "bias")
+            ),
+            *(f"activation_{kind}/{layer}" for layer in (0, 1, 3) for kind in ("mean", "std")),
+            *("saturated/1", "gap/accuracy", "wiggle/loss"),
+            *("speed/examples_per_second", "memory/resident_mb"),
         }
         best = {"best/loss/valid", "best/accuracy/valid", "best/epoch"}
         assert set(curves) == per_epoch | best

@@ -124,6 +124,21 @@ def test_an_interrupted_trial_goes_on_at_the_next_epoch_as_if_nothing_had_been(
     assert not list(place.checkpoints.rglob("last*"))
 
 
+@pytest.mark.usefixtures("every_epoch_is_told")
+def test_what_an_earlier_worker_could_not_report_is_reported_by_the_next(place: Place) -> None:
+    at_third = InterruptAt(trial=0, epoch=3)
+    study = toy(trials=1, epochs=4)
+    place.launch(study, hear=at_third, interruption=at_third.interruption)
+    reported = place.trials()[0].intermediate_values
+    with closing(sqlite3.connect(place.directory / "optuna.db")) as database:
+        database.execute("delete from trial_intermediate_values where step > 1")
+        database.commit()
+    place.launch(study)
+    (trial,) = place.trials()
+    assert sorted(trial.intermediate_values) == [1, 2, 3, 4]
+    assert reported.items() <= trial.intermediate_values.items()
+
+
 def test_a_trial_whose_checkpoint_is_gone_starts_again_and_tells_no_step_twice(
     place: Place, new_place: Callable[[str], Place]
 ) -> None:
@@ -182,7 +197,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(place: Place) -> None:
         made.callbacks = (Thief(),)
         return made
 
-    place.launch(toy(robbed, trials=1, epochs=3), rehearse=False)
+    place.launch(toy(robbed, trials=1, epochs=3))
 
     # The thief's lease ran out in turn, and the trial was taken once more.
     (trial,) = place.trials()
@@ -205,7 +220,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_trial_to_be_continued(
     assert place.launch(toy(trials=2)).endings == {"complete": 2}
 
 
-def test_mlflow_away_when_a_trial_begins_leaves_the_trial_to_be_continued(place: Place) -> None:
+def test_mlflow_away_when_a_trial_begins_is_told_of_it_by_the_next_launch(place: Place) -> None:
     def rename(old: str, new: str) -> None:
         with closing(sqlite3.connect(place.directory / "mlflow.db")) as database:
             database.execute(f"alter table {old} rename to {new}")
@@ -218,13 +233,21 @@ def test_mlflow_away_when_a_trial_begins_leaves_the_trial_to_be_continued(place:
             rename("runs", "gone")
         return momentum(trial, data)
 
-    with pytest.raises(UserError, match="MLflow tracking database"):
-        place.launch(toy(breaking, trials=2), rehearse=False, workers=1)
+    with pytest.raises(UserError, match="MLflow was away for 1 seconds"):
+        place.launch(toy(breaking, trials=2), workers=1)
     assert away == [True]
-    assert [t.state for t in place.trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert [t.state for t in place.trials()] == [TrialState.COMPLETE, TrialState.COMPLETE]
+    assert any("nnstudy doctor toy --fix" in text for text in place.texts("warning"))
 
     rename("gone", "runs")
     assert place.launch(toy(breaking, trials=2)).endings == {"complete": 2}
+    assert [step for step, _ in place.curves(1)["loss/valid"]] == [1, 2, 3]
+    assert place.curves(1)["best/accuracy/valid"] == [(0, place.trials()[1].value)]
+    assert [run.info.status for run in place.all_runs()] == ["FINISHED"] * 3
+    ended = place.trials()[1].datetime_complete
+    assert ended is not None
+    assert place.run(1).info.end_time == round(ended.timestamp() * 1000)
+    assert not list(place.checkpoints.rglob("last.safetensors"))
 
 
 @pytest.mark.postgres
@@ -249,12 +272,12 @@ def test_a_database_that_fails_leaves_the_trial_to_be_continued(
 
     try:
         with pytest.raises(UserError, match="database") as raised:
-            here.launch(toy(recipe, trials=2), rehearse=False, settings={"lease_seconds": 1})
+            here.launch(toy(recipe, trials=2), settings={"lease_seconds": 1})
         assert postgres_server.password not in str(raised.value)
     finally:
         postgres_server.start()
     assert [trial.state for trial in here.trials()] == [TrialState.RUNNING]
-    assert here.launch(toy(recipe, trials=2), rehearse=False).endings == {"complete": 2}
+    assert here.launch(toy(recipe, trials=2)).endings == {"complete": 2}
 
 
 # -- Endings --------------------------------------------------------------------------------
@@ -370,7 +393,7 @@ def test_a_late_divergence_overrides_the_good_values_reported_before(place: Plac
         made.callbacks = (Explode(),)
         return made
 
-    place.launch(toy(recipe, trials=1, epochs=30), rehearse=False)
+    place.launch(toy(recipe, trials=1, epochs=30))
 
     (trial,) = place.trials()
     last = max(trial.intermediate_values)
@@ -389,7 +412,7 @@ def test_a_metric_that_is_nan_at_first_does_not_hide_later_ones(place: Place) ->
         return made
 
     study = toy(recipe, trials=1, metric="f1/valid", direction="maximize")
-    place.launch(study, rehearse=False)
+    place.launch(study)
 
     (trial,) = place.trials()
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.4)

@@ -1,21 +1,10 @@
 from __future__ import annotations
 
-import json
-import math
-
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name, _validate_tag_name
 
 from nnstudy.tracking.buffer import METRICS_PER_BATCH, TAGS_PER_BATCH, Buffer, cut, valid_key
-
-records = st.lists(
-    st.tuples(
-        st.dictionaries(st.sampled_from(["loss/train", "loss/valid", "lr"]), st.floats()),
-        st.integers(0, 1000),
-        st.integers(0, 2**40),
-    )
-)
 
 
 @given(st.text())
@@ -27,17 +16,6 @@ def test_every_name_becomes_one_that_mlflow_takes(name: str) -> None:
 @given(st.from_regex(r"[a-z_]+(/[a-z0-9_.]*[a-z0-9])?", fullmatch=True))
 def test_a_good_name_stays_as_it_is(name: str) -> None:
     assert valid_key(name) == name
-
-
-@given(records)
-def test_what_waits_survives_json(made: list[tuple[dict[str, float], int, int]]) -> None:
-    buffer = Buffer()
-    for values, step, timestamp in made:
-        buffer.add(values, step=step, timestamp=timestamp)
-    buffer.tag({"state": "RUNNING"})
-    restored = Buffer()
-    restored.restore(json.loads(json.dumps(buffer.to_dict(), allow_nan=False)))
-    assert repr(restored) == repr(buffer)
 
 
 @given(st.integers(0, 3 * METRICS_PER_BATCH), st.integers(0, 2 * TAGS_PER_BATCH))
@@ -57,15 +35,6 @@ def test_batches_hold_everything_once_and_in_order(points: int, tags: int) -> No
     assert len(seen) == tags
 
 
-def test_restored_values_stand_before_newer_ones_and_none_is_double() -> None:
-    old, new = Buffer(), Buffer()
-    old.add({"loss": 1.0}, step=1, timestamp=10)
-    new.add({"loss": 1.0}, step=1, timestamp=10)
-    new.add({"loss": 0.5}, step=2, timestamp=20)
-    new.restore(old.to_dict())
-    assert [step for _, _, _, step in new.points] == [1, 2]
-
-
 def test_a_tag_set_while_an_older_value_was_on_its_way_is_kept() -> None:
     buffer = Buffer()
     buffer.tag({"state": "RUNNING"})
@@ -80,13 +49,3 @@ def test_cut_keeps_the_limit_and_short_texts(text: str, longest: int) -> None:
     assert len(cut(text, longest)) <= longest
     if len(text) <= longest:
         assert cut(text, longest) == text
-
-
-def test_nan_and_infinities_come_back() -> None:
-    buffer = Buffer()
-    buffer.add({"a": math.nan, "b": math.inf, "c": -math.inf}, step=0, timestamp=0)
-    again = Buffer()
-    again.restore(buffer.to_dict())
-    a, b, c = (value for _, value, _, _ in again.points)
-    assert math.isnan(a)
-    assert (b, c) == (math.inf, -math.inf)

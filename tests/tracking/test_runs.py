@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -8,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from PIL import Image
 
 from nnstudy.errors import UserError
 from nnstudy.tracking import Tracker, TrialRun
@@ -33,7 +34,7 @@ def test_log_writes_nothing_before_flush(tracker: Tracker, trial: TrialRun) -> N
     assert curve(tracker, trial.run_id, "loss/train") == []
     assert trial.flush()
     assert curve(tracker, trial.run_id, "loss/train") == [(0, 1.0, NOW)]
-    assert trial.pending["points"] == []
+    assert trial._buffer.points == []
 
 
 def test_flush_is_one_request(
@@ -61,27 +62,11 @@ def test_more_than_a_thousand_values_arrive(tracker: Tracker, trial: TrialRun) -
 
 
 def test_delivering_again_leaves_each_value_once(tracker: Tracker, trial: TrialRun) -> None:
-    trial.log({"loss": 0.5, "lr": math.nan}, step=1, timestamp=NOW)
-    waiting = json.loads(json.dumps(trial.pending))
-    assert trial.flush()
-    for _ in range(2):
-        trial.restore(waiting)
+    for _ in range(3):
+        trial.log({"loss": 0.5, "lr": math.nan}, step=1, timestamp=NOW)
         assert trial.flush()
     assert curve(tracker, trial.run_id, "loss") == [(1, 0.5, NOW)]
     assert len(curve(tracker, trial.run_id, "lr")) == 1
-
-
-def test_pending_values_are_delivered_by_another_process(
-    store: tuple[str, str], trial: TrialRun, experiment: str
-) -> None:
-    trial.log({"loss": 0.5}, step=1, timestamp=NOW)
-    trial.set_tags({"state": "RUNNING"})
-    other = Tracker(*store)
-    again = other.trial_run(experiment, "p", number=0, name="trial 0", key="digits/coarse/0")
-    again.restore(json.loads(json.dumps(trial.pending)))
-    assert again.flush()
-    assert curve(other, trial.run_id, "loss") == [(1, 0.5, NOW)]
-    assert other.client.get_run(trial.run_id).data.tags["state"] == "RUNNING"
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "KILLED", "FAILED"])
@@ -160,7 +145,7 @@ def test_values_wait_while_the_server_is_away(
         assert not trial.flush()
     assert not trial.finish("FINISHED", {"state": "COMPLETE"}, {"accuracy/valid": 0.9})
     assert time.monotonic() - started < 10
-    assert len(trial.pending["points"]) == 200
+    assert len(trial._buffer.points) == 200
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "cannot be written to" in warnings[0].message
@@ -184,3 +169,35 @@ def test_unreachable_server_is_said_soon_and_without_the_password(
         Tracker("http://ann:s3cret-word@127.0.0.1:9")
     assert time.monotonic() - started < 5
     assert "s3cret-word" not in str(caught.value)
+
+
+def test_images_are_a_series_in_the_grid(tracker: Tracker, trial: TrialRun) -> None:
+    picture = np.zeros((20, 30, 3), dtype=np.uint8)
+    picture[5, 7] = 200, 100, 50
+    for step in (1, 4):
+        assert trial.log_image("first layer", picture, step=step)
+    files = [entry.path for entry in tracker.client.list_artifacts(trial.run_id, "images")]
+    full = sorted(path for path in files if path.endswith(".png"))
+    assert [path.split("+")[:3] for path in full] == [
+        ["images/first layer", "step", step] for step in ("1", "4")
+    ]
+    with Image.open(tracker.client.download_artifacts(trial.run_id, full[0])) as kept:
+        assert np.array_equal(np.asarray(kept), picture)
+    assert tracker.client.get_run(trial.run_id).data.tags["mlflow.loggedImages"] == "True"
+
+
+def test_images_are_not_tried_again_at_once_where_the_store_is_away(
+    trial: TrialRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def away(*args: object, **options: object) -> None:
+        tries.append(options)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(trial._client, "log_image", away)
+    picture = np.zeros((2, 2, 3), dtype=np.uint8)
+    assert not trial.log_image("first layer", picture, step=1)
+    assert not trial.log_image("distributions", picture, step=1)
+    assert len(tries) == 1
+    assert "first layer" in caplog.text

@@ -6,7 +6,6 @@ import math
 import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from nnstudy.training.checkpoints import (
     write,
 )
 from nnstudy.training.checkpoints import files as files_module
+from tests.training.small_disk import small_disk
 
 DTYPES = [
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -393,31 +393,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    command = [mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a small disk")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_other(small_disk: Path) -> None:
-    path = small_disk / "last.safetensors"
-    write(path, {"epoch": 1})
-    with pytest.raises(CheckpointError, match="No space left on device; make room") as caught:
-        write(path, {"network": {"w": torch.zeros(100_000)}})
-    assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.__cause__.errno == errno.ENOSPC
-    assert read(path)[0] == {"epoch": 1}
-    assert list(small_disk.iterdir()) == [path]
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64) as disk:
+        path = disk / "last.safetensors"
+        write(path, {"epoch": 1})
+        with pytest.raises(CheckpointError, match="No space left on device; make room") as caught:
+            write(path, {"network": {"w": torch.zeros(100_000)}})
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.ENOSPC
+        assert read(path)[0] == {"epoch": 1}
+        assert list(disk.iterdir()) == [path]
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

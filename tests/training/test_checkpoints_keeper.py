@@ -78,7 +78,7 @@ def test_short_epochs_are_not_drowned_in_writes(tmp_path: Path) -> None:
     for epoch in range(1, 96):
         training.validate(epoch, epoch / 1000, seconds=0.01)
     assert training.files() == []
-    assert training.keeper.best_path is None
+    assert training.keeper.best_path() is None
     for epoch in range(96, 106):
         training.validate(epoch, epoch / 1000, seconds=0.01)
     assert training.files() == ["best-epoch0100-0.10000.safetensors", "last.safetensors"]
@@ -94,7 +94,7 @@ def test_best_weights_are_those_of_their_epoch_although_training_went_on(tmp_pat
         training.validate(epoch, score)
     assert training.copies == 2, "weights were copied that are not kept"
     training.keeper.flush()
-    best = training.keeper.best_path
+    best = training.keeper.best_path()
     assert best is not None
     assert best.name == "best-epoch0001-0.90000.safetensors"
     assert torch.equal(read_weights(best)["weight"], torch.full((3,), 1.0))
@@ -104,8 +104,8 @@ def test_every_file_carries_its_record_and_the_metadata(tmp_path: Path) -> None:
     training = Training(tmp_path, metadata={"study": "digits"})
     training.validate(3, 1 / 3)
     training.keeper.flush()
-    assert training.keeper.best_path is not None
-    metadata = read_metadata(training.keeper.best_path)
+    assert training.keeper.best_path() is not None
+    metadata = read_metadata(training.keeper.best_path())
     assert metadata["study"] == "digits"
     assert float(metadata["score"]) == 1 / 3
     assert Record.from_dict(json.loads(metadata["record"])).values == {"s": 1 / 3}
@@ -161,8 +161,8 @@ def test_after_a_flush_the_best_are_kept_whoever_was_killed_before(
         if name.epoch is not None:
             assert torch.equal(read_weights(path)["weight"], torch.full((3,), name.epoch))
     if ranked:
-        assert training.keeper.best_path is not None
-        assert CheckpointName.parse(training.keeper.best_path.name) == CheckpointName(
+        assert training.keeper.best_path() is not None
+        assert CheckpointName.parse(training.keeper.best_path().name) == CheckpointName(
             "best", ranked[0], scores[ranked[0]]
         )
 
@@ -261,10 +261,10 @@ def test_files_that_cannot_be_read_count_for_nothing_and_stay(tmp_path: Path) ->
     damaged = tmp_path / "best-epoch0001-0.99000.safetensors"
     damaged.write_bytes(b"damaged")
     training = Training(tmp_path)
-    assert training.keeper.best_path is None
+    assert training.keeper.best_path() is None
     training.validate(2, 0.5)
     training.keeper.flush()
-    assert training.keeper.best_path == tmp_path / "best-epoch0002-0.50000.safetensors"
+    assert training.keeper.best_path() == tmp_path / "best-epoch0002-0.50000.safetensors"
     assert damaged.exists()
 
 
@@ -274,7 +274,7 @@ def test_best_path_passes_over_a_file_that_a_disk_limit_took(tmp_path: Path) -> 
         training.validate(epoch, score)
     training.keeper.flush()
     (tmp_path / "best-epoch0002-0.60000.safetensors").unlink()
-    assert training.keeper.best_path == tmp_path / "best-epoch0001-0.50000.safetensors"
+    assert training.keeper.best_path() == tmp_path / "best-epoch0001-0.50000.safetensors"
 
 
 def test_a_training_that_cannot_be_continued_leaves_weights_alone(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -67,7 +69,8 @@ def enforce_limit(
     remove_stale_temporaries(directory)
     dropped = choose_dropped(_stored_files(directory), limit, running, direction)
     for file in dropped:
-        file.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next trial's end tries again
+            file.path.unlink(missing_ok=True)
     return [file.path for file in dropped]
 
 
@@ -127,13 +130,14 @@ def parse_size(text: str) -> int:
 
 def _stored_files(directory: Path) -> list[StoredFile]:
     files = []
-    for path in directory.rglob("*.safetensors"):
-        name = CheckpointName.parse(path.name)
-        if name is not None:
-            try:
-                files.append(StoredFile(path, name, path.stat().st_size))
-            except FileNotFoundError:  # another worker was quicker
-                continue
+    # Unlike rglob, walk passes over directories that vanish meanwhile.
+    for folder, _, file_names in os.walk(directory):
+        for file_name in file_names:
+            name = CheckpointName.parse(file_name)
+            if name is not None:
+                path = Path(folder) / file_name
+                with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                    files.append(StoredFile(path, name, path.stat().st_size))
     return files
 
 

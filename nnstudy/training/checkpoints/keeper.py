@@ -27,17 +27,19 @@ class _Kept:
         kind: Kind of the checkpoint.
         epoch: Epochs completed.
         score: The validation score, exactly.
+        repeat: Which of the trial's trainings, or None.
         pending: The state and the metadata while they wait for being written.
     """
 
     kind: Kind
     epoch: float
     score: float
+    repeat: int | None = None
     pending: tuple[dict[str, Any], dict[str, str]] | None = None
 
     @property
     def file_name(self) -> str:
-        return str(CheckpointName(self.kind, self.epoch, self.score))
+        return str(CheckpointName(self.kind, self.epoch, self.score, self.repeat))
 
 
 class Keeper:
@@ -57,6 +59,8 @@ class Keeper:
     - ``average``: the averaged weights of the best validation of theirs, where there are any;
     - ``spaced``: the weights of every ``spaced``-th epoch;
     - ``cycle``: the weights at the low points of warm restarts.
+
+    Where a trial is trained several times, all of this is kept of each of its trainings.
 
     A keeper that is made where another one left off finds the files and goes on; an epoch that
     is trained again is not kept again.
@@ -112,7 +116,8 @@ class Keeper:
         self._superseded: set[str] = set()
         self._kept = self._find()
         for kind in self._limits:
-            self._drop_worse(kind)
+            for repeat in {kept.repeat for kept in self._kept}:
+                self._drop_worse(kind, repeat)
 
     def record(
         self,
@@ -123,6 +128,7 @@ class Keeper:
         state: Callable[[], Mapping[str, Any]] | None,
         *,
         average_score: float | None = None,
+        repeat: int | None = None,
     ) -> None:
         """Takes note of a validation, and writes if the last time is long enough ago.
 
@@ -137,36 +143,49 @@ class Keeper:
                 averaged ones under ``average/network``. Called when it is written, which may
                 be at a later ``flush``. None where a training cannot be continued.
             average_score: The score of the averaged weights; None: taken to be as ``score``.
+            repeat: Which of the trial's trainings, from 1; None where there is but one.
 
         Raises:
             CheckpointError: If it cannot be written. What was to be written stays pending.
         """
         self._state = state
         if weights is not None:
-            self._keep_weights(record, score, weights)
+            self._keep_weights(record, score, weights, repeat)
         if average is not None:
             judged = score if average_score is None else average_score
-            if self._is_among_best("average", record.epoch, judged):
-                self._keep("average", record, judged, average)
+            if self._is_among_best("average", record.epoch, judged, repeat):
+                self._keep("average", record, judged, average, repeat)
         if self._clock() - self._last_written >= self._interval:
             self.flush()
 
     def _keep_weights(
-        self, record: Record, score: float, weights: Callable[[], Mapping[str, Tensor]]
+        self,
+        record: Record,
+        score: float,
+        weights: Callable[[], Mapping[str, Tensor]],
+        repeat: int | None,
     ) -> None:
-        if self._is_among_best("best", record.epoch, score):
-            self._keep("best", record, score, weights)
-        if self._spaced and record.epoch // self._spaced > self._latest("spaced") // self._spaced:
-            self._keep("spaced", record, score, weights)
-        if self._cycles and record.low_point and record.epoch > self._latest("cycle"):
-            self._keep("cycle", record, score, weights)
+        if self._is_among_best("best", record.epoch, score, repeat):
+            self._keep("best", record, score, weights, repeat)
+        spaced = self._latest("spaced", repeat)
+        if self._spaced and record.epoch // self._spaced > spaced // self._spaced:
+            self._keep("spaced", record, score, weights, repeat)
+        if self._cycles and record.low_point and record.epoch > self._latest("cycle", repeat):
+            self._keep("cycle", record, score, weights, repeat)
 
-    def flush(self) -> None:
+    def flush(self, state: Callable[[], Mapping[str, Any]] | None = None) -> None:
         """Writes all that is pending, and the last state.
+
+        Args:
+            state: Returns the whole state, in place of what the latest ``record`` was given: a
+                state inside an epoch, say, also before any record. Later calls write it too,
+                until there is another. None: as the latest ``record`` or ``flush`` had it.
 
         Raises:
             CheckpointError: If it cannot be written. What was to be written stays pending.
         """
+        if state is not None:
+            self._state = state
         try:
             for kept in self._kept:
                 if kept.pending is not None:
@@ -178,26 +197,39 @@ class Keeper:
         finally:
             self._last_written = self._clock()
 
+    def clear(self) -> None:
+        """Removes every file of the trial.
+
+        Raises:
+            CheckpointError: If one cannot be removed.
+        """
+        for path in self.paths():
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise CheckpointError(f"cannot remove the checkpoint {path}: {error}") from error
+
     def discard_last(self) -> None:
         """Removes the last state, as a finished trial does not need it.
 
         A ``flush`` after it writes weights alone, which saves writing the state in vain.
+
+        Raises:
+            CheckpointError: If it cannot be removed.
         """
         self._state = None
-        self._last.unlink(missing_ok=True)
+        _remove(self._last)
 
-    @property
-    def best_path(self) -> Path | None:
-        """The file of the best weights, of those that are written."""
-        return self._best_written("best")
+    def best_path(self, repeat: int | None = None) -> Path | None:
+        """Returns the file of a training's best weights, of those that are written."""
+        return self._best_written("best", repeat)
 
-    @property
-    def average_path(self) -> Path | None:
-        """The file of the best averaged weights, of those that are written."""
-        return self._best_written("average")
+    def average_path(self, repeat: int | None = None) -> Path | None:
+        """Returns the file of a training's best averaged weights, of those that are written."""
+        return self._best_written("average", repeat)
 
-    def _best_written(self, kind: Kind) -> Path | None:
-        written = (kept for kept in self._ranked(kind) if kept.pending is None)
+    def _best_written(self, kind: Kind, repeat: int | None) -> Path | None:
+        written = (kept for kept in self._ranked(kind, repeat) if kept.pending is None)
         paths = (self.directory / kept.file_name for kept in written)
         # One may be missing: a limit on disk space can have taken it.
         return next((path for path in paths if path.exists()), None)
@@ -224,18 +256,23 @@ class Keeper:
                 epoch, score = float(metadata["epoch"]), float(metadata["score"])
             except (CheckpointError, KeyError, ValueError):
                 continue
-            found.append(_Kept(name.kind, epoch, score))
+            found.append(_Kept(name.kind, epoch, score, name.repeat))
         return found
 
-    def _is_among_best(self, kind: Kind, epoch: float, score: float) -> bool:
+    def _is_among_best(self, kind: Kind, epoch: float, score: float, repeat: int | None) -> bool:
         limit = self._limits[kind]
-        ranked = self._ranked(kind)
+        ranked = self._ranked(kind, repeat)
         if limit == 0 or score != score or any(kept.epoch == epoch for kept in ranked):
             return False
         return len(ranked) < limit or self._order(score) < self._order(ranked[limit - 1].score)
 
     def _keep(
-        self, kind: Kind, record: Record, score: float, weights: Callable[[], Mapping[str, Tensor]]
+        self,
+        kind: Kind,
+        record: Record,
+        score: float,
+        weights: Callable[[], Mapping[str, Tensor]],
+        repeat: int | None,
     ) -> None:
         network = {name: _copy(tensor) for name, tensor in weights().items()}
         state: dict[str, Any] = {"average": {"network": network}}
@@ -248,33 +285,44 @@ class Keeper:
             "score": repr(float(score)),
             "record": json.dumps(record.to_dict()),
         }
-        self._kept.append(_Kept(kind, record.epoch, score, (state, metadata)))
+        if repeat is not None:
+            metadata["repeat"] = str(repeat)
+        self._kept.append(_Kept(kind, record.epoch, score, repeat, (state, metadata)))
         if kind in self._limits:
-            self._drop_worse(kind)
+            self._drop_worse(kind, repeat)
 
-    def _drop_worse(self, kind: Kind) -> None:
+    def _drop_worse(self, kind: Kind, repeat: int | None) -> None:
         """Forgets what is not among the best; its file goes when all better ones are written."""
-        for worse in self._ranked(kind)[self._limits[kind] :]:
+        for worse in self._ranked(kind, repeat)[self._limits[kind] :]:
             self._kept.remove(worse)
             if worse.pending is None:
                 self._superseded.add(worse.file_name)
 
     def _remove_superseded(self) -> None:
         for name in self._superseded - {kept.file_name for kept in self._kept}:
-            (self.directory / name).unlink(missing_ok=True)
+            _remove(self.directory / name)
         self._superseded.clear()
 
-    def _ranked(self, kind: Kind) -> list[_Kept]:
-        """Returns what is kept of a kind, the best first."""
-        chosen = (kept for kept in self._kept if kept.kind == kind)
+    def _ranked(self, kind: Kind, repeat: int | None) -> list[_Kept]:
+        """Returns what is kept of a kind and a training, the best first."""
+        chosen = (kept for kept in self._kept if (kept.kind, kept.repeat) == (kind, repeat))
         return sorted(chosen, key=lambda kept: (self._order(kept.score), kept.epoch))
 
     def _order(self, score: float) -> float:
         return -score if self._direction == "maximize" else score
 
-    def _latest(self, kind: Kind) -> float:
-        """Returns the epoch of the latest of a kind, 0 if there is none."""
-        return max((kept.epoch for kept in self._kept if kept.kind == kind), default=0.0)
+    def _latest(self, kind: Kind, repeat: int | None) -> float:
+        """Returns the epoch of the latest of a kind and a training, 0 if there is none."""
+        return max((kept.epoch for kept in self._ranked(kind, repeat)), default=0.0)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot remove the checkpoint {path}: {error.strerror or error}"
+        ) from error
 
 
 def _copy(value: Any) -> Any:

@@ -15,6 +15,7 @@ _SUFFIX = ".safetensors"
 _SCORE = r"-?(?:\d+\.\d+(?:e[+-]\d+)?|inf)|nan"
 _FILE_NAME = re.compile(
     rf"(?:last|(?P<kind>{'|'.join(kind for kind in get_args(Kind) if kind != 'last')})"
+    rf"(?:-repeat(?P<repeat>\d{{2,}}))?"
     rf"-epoch(?P<epoch>\d{{4,}}(?:\.\d+)?)-(?P<score>{_SCORE})){re.escape(_SUFFIX)}",
     re.ASCII,
 )
@@ -25,7 +26,8 @@ _DIRECTORY_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 class CheckpointName:
     """A checkpoint's file name, which tells a person what is in it.
 
-    ``last.safetensors``, ``best-epoch0012-0.98120.safetensors``. The epoch and the score are
+    ``last.safetensors``, ``best-epoch0012-0.98120.safetensors``, and where a trial is trained
+    several times, ``best-repeat02-epoch0012-0.98120.safetensors``. The epoch and the score are
     rounded in the name; the file's metadata has them exactly.
 
     Attributes:
@@ -35,17 +37,20 @@ class CheckpointName:
         epoch: Epochs completed, as a fraction where validations fall inside an epoch. None
             for ``last``.
         score: The validation score. None for ``last``.
+        repeat: Which of a trial's trainings it is of, from 1; None where there is but one.
     """
 
     kind: Kind
     epoch: float | None = None
     score: float | None = None
+    repeat: int | None = None
 
     def __str__(self) -> str:
         """Returns the file name."""
         if self.epoch is None or self.score is None:
             return f"{self.kind}{_SUFFIX}"
-        return f"{self.kind}-epoch{_epoch_text(self.epoch)}-{_score_text(self.score)}{_SUFFIX}"
+        kind = self.kind if self.repeat is None else f"{self.kind}-repeat{self.repeat:02d}"
+        return f"{kind}-epoch{_epoch_text(self.epoch)}-{_score_text(self.score)}{_SUFFIX}"
 
     @classmethod
     def parse(cls, file_name: str) -> CheckpointName | None:
@@ -56,7 +61,8 @@ class CheckpointName:
         if match["kind"] is None:
             return cls("last")
         kind: Kind = match["kind"]  # type: ignore[assignment]  # the pattern has these alone
-        return cls(kind, float(match["epoch"]), float(match["score"]))
+        repeat = int(match["repeat"]) if match["repeat"] else None
+        return cls(kind, float(match["epoch"]), float(match["score"]), repeat)
 
 
 def trial_directory(directory: Path, study: str, stage: str, trial: int) -> Path:

@@ -1,0 +1,268 @@
+"""Making an ensemble of a stored study, top to bottom: look, predict, choose, measure, keep."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nnstudy.engines.joining import refuse_missing_tracking, refuse_other_runs
+from nnstudy.engines.options import LaunchOptions
+from nnstudy.ensembles.candidates import (
+    Candidate,
+    Source,
+    kept_checkpoints,
+    searched,
+    top_trials,
+)
+from nnstudy.ensembles.combination import Combine, refuse_unfit
+from nnstudy.ensembles.cross_fitting import FEWEST_EXAMPLES, compare
+from nnstudy.ensembles.ensemble import Ensemble
+from nnstudy.ensembles.look import TakenLook, look_once, taken_look
+from nnstudy.ensembles.pool import fill
+from nnstudy.ensembles.predictions import Predictor
+from nnstudy.ensembles.procedure import Procedure
+from nnstudy.ensembles.selection import Select
+from nnstudy.ensembles.tracked import track
+from nnstudy.ensembles.words import conclusion
+from nnstudy.errors import UserError
+from nnstudy.search.keeping import fetch_checkpoint, sibling_checkpoints
+from nnstudy.search.opening import load_planned_data
+from nnstudy.search.patience import database_errors_explained
+from nnstudy.search.rebuilding import load_planned_study
+from nnstudy.search.storage import open_storage, storage_url
+from nnstudy.search.stored import StoredStage, require_stages
+from nnstudy.search.test_looks import test_looks
+from nnstudy.secret_urls import mask
+from nnstudy.study import Study
+from nnstudy.tracking import Tracker
+
+DEFAULT_MEMBERS = 10
+_CANDIDATES_PER_MEMBER = 5
+_FEWEST_MEMBERS = 2
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EnsembleResult:
+    """What came of an ensemble.
+
+    Attributes:
+        study: Name of the study.
+        ensemble: The ensemble, and what it is worth.
+        test: What was seen of the test part, by this ensemble or an earlier one of the study;
+            None where nothing was.
+        test_looks: How often the study's test part was looked at in all.
+        file: Where it is kept.
+        run_id: Its MLflow run.
+        storage: URL of Optuna's storage, its password masked.
+        tracking: URI of MLflow, its password masked.
+    """
+
+    study: str
+    ensemble: Ensemble
+    test: TakenLook | None
+    test_looks: int
+    file: Path
+    run_id: str
+    storage: str
+    tracking: str
+
+    def describe(self) -> dict[str, Any]:
+        """Returns all there is to tell, as JSON-ready values."""
+        return {
+            **_told(self.ensemble, self.test),
+            "test_looks": self.test_looks,
+            "file": str(self.file),
+            "run_id": self.run_id,
+            "storage": self.storage,
+            "tracking": self.tracking,
+        }
+
+
+def ensemble(
+    name: str,
+    *,
+    sources: Sequence[Source] = ("top-trials",),
+    select: Select = "greedy",
+    combine: Combine = "probabilities",
+    members: int | None = None,
+    candidates: int | None = None,
+    bags: int = 0,
+    seed: int = 0,
+    test: bool = False,
+    study: Study | str | None = None,
+    output: Path = Path("mlruns/ensembles"),
+    warn: Warn = lambda text: None,
+    **options: Any,
+) -> EnsembleResult:
+    """Makes one better model of the networks that a search has trained.
+
+    Members are chosen, weighed and calibrated on the selection part of the data; what that is
+    worth is measured there too, by folds.
+
+    Args:
+        name: Name of the study, as it is stored.
+        sources: Where candidates come from.
+        select: How members are chosen among them.
+        combine: How their answers are made one; numbers have their mean, or ``weighted``.
+        members: Members at most, each as often as it counts. Default: ten, or what there is.
+        candidates: How many are considered, the best of the search first. Default: five for each
+            member, or one where ``select`` is ``all``.
+        bags: Of greedy selection: in how many random halves it is repeated.
+        seed: Where folds and halves come from.
+        test: Whether to measure on the test part, once.
+        study: The study, or where it is here: a name, or the path of a study file; default: as
+            it was named at its launch.
+        output: Where the ensembles of studies are kept.
+        warn: Told what should be known of, in words.
+        options: Fields of ``LaunchOptions`` that say where things are: ``storage``,
+            ``tracking_uri``, ``artifacts``, ``data_directory``, ``settings``.
+
+    Raises:
+        UserError: If there is nothing to make it of, or anything else is wrong that the user can
+            put right.
+    """
+    given = LaunchOptions(**{**options, "name": name, "preflight": False})
+    wanted = _Wanted(tuple(sources), members, candidates)
+    wanted.refuse_nonsense(select, bags)
+    with database_errors_explained():
+        storage = open_storage(storage_url(given.storage), create=False)
+        stored = require_stages(storage, name)
+        stages = searched(stored)
+        plan = stages[0].plan
+        refuse_unfit(combine, plan.data["task"])
+        _refuse_empty_parts(plan.data, test=test)
+        refuse_missing_tracking(given)
+        ranked = top_trials(stages)
+        tracker = Tracker(given.tracking_uri, given.artifacts)
+        refuse_other_runs(tracker, plan)
+        found = wanted.candidates_of(ranked, tracker, given)
+        size = wanted.size(found, warn)
+        loaded, code = _load(stages, study, warn)
+        with tempfile.TemporaryDirectory() as scratch:
+            predictor = Predictor(
+                loaded,
+                code,
+                load_planned_data(loaded, plan, directory=given.data_directory),
+                given.settings,
+                lambda place: fetch_checkpoint(tracker, place, Path(scratch)),
+                output / name / "predictions",
+            )
+            pool = fill(found, wanted.most(size, select), predictor)
+            for skipped in pool.skipped:
+                warn(f"{skipped.candidate} is left out: {skipped.reason}")
+            procedure = Procedure(select, combine, size, bags, seed)
+            made = Ensemble(
+                plan,
+                code,
+                wanted.sources,
+                procedure,
+                pool,
+                procedure.fit(pool.answers, procedure.selection(pool.answers).weights),
+                compare(pool.answers, procedure),
+            )
+            look = look_once(storage, stages, made, predictor) if test else taken_look(stages)
+        told = _told(made, look)
+        file = made.save(output / name, told)
+        run_id = track(tracker, made, look, told, file)
+        looks = sum(len(test_looks(stage.optuna_study)) for stage in stored)
+    return EnsembleResult(
+        study=name,
+        ensemble=made,
+        test=look,
+        test_looks=looks,
+        file=file,
+        run_id=run_id,
+        storage=mask(storage_url(given.storage)),
+        tracking=tracker.masked_uri,
+    )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which candidates were asked for, and how many."""
+
+    sources: tuple[Source, ...]
+    members: int | None
+    candidates: int | None
+
+    def refuse_nonsense(self, select: Select, bags: int) -> None:
+        if not self.sources:
+            raise UserError("an ensemble needs candidates: --from top-trials or checkpoints")
+        if self.members is not None and self.members < _FEWEST_MEMBERS:
+            raise UserError(f"an ensemble needs at least two members: --members {self.members}")
+        if self.candidates is not None and self.candidates < (self.members or _FEWEST_MEMBERS):
+            raise UserError(
+                f"--candidates {self.candidates} are fewer than the members that are wanted"
+            )
+        if bags < 0 or (bags and select != "greedy"):
+            raise UserError(f"--bags {bags} belongs to --select greedy, and may not be negative")
+
+    def size(self, found: Sequence[Candidate], warn: Warn) -> int:
+        """Returns how many members there may be."""
+        if self.members is not None and len(found) < self.members:
+            raise UserError(
+                f"{self.members} members were asked for, but {found[0].plan.study!r} has kept only"
+                f" {len(found)} candidates for them ({', '.join(self.sources)}): ask for fewer, or"
+                " search on"
+            )
+        size = self.members or DEFAULT_MEMBERS
+        if len(found) < size:
+            warn(f"there are only {len(found)} candidates for {size} members")
+        return size
+
+    def most(self, size: int, select: Select) -> int:
+        """Returns how many candidates are asked for their answers."""
+        if self.candidates is not None:
+            return self.candidates
+        return size if select == "all" else size * _CANDIDATES_PER_MEMBER
+
+    def candidates_of(
+        self, ranked: Sequence[Candidate], tracker: Tracker, given: LaunchOptions
+    ) -> list[Candidate]:
+        """Returns the candidates, the best of the search first."""
+        best = ranked[0]
+        found: dict[str, Candidate] = {best.place: best}
+        if "checkpoints" in self.sources:
+            kept = kept_checkpoints(
+                best, given.settings, lambda place: sibling_checkpoints(tracker, place)
+            )
+            found |= {one.place: one for one in kept if one.place not in found}
+        if "top-trials" in self.sources:
+            found |= {one.place: one for one in ranked if one.place not in found}
+        return list(found.values())
+
+
+def _load(
+    stages: Sequence[StoredStage], study: Study | str | None, warn: Warn
+) -> tuple[Study, str]:
+    if isinstance(study, Study):
+        return study, ""
+    versions = {tuple(sorted(stage.plan.sources.items())): stage.plan for stage in stages}
+    for plan in list(versions.values())[1:]:
+        load_planned_study(plan, warn, reference=study)
+    return load_planned_study(stages[0].plan, warn, reference=study)
+
+
+def _refuse_empty_parts(data: dict[str, Any], *, test: bool) -> None:
+    examples = data["examples"]
+    if examples["selection"] < FEWEST_EXAMPLES:
+        raise UserError(
+            f"the selection part of {data['name']}, by which members are chosen, has"
+            f" {examples['selection']} examples; at least {FEWEST_EXAMPLES} are needed. Give the"
+            " study one (Split(selection=0.25), or --selection 0.25 at a launch under another name)"
+        )
+    if test and not examples["test"]:
+        raise UserError(f"the test part of {data['name']} is empty")
+
+
+def _told(made: Ensemble, look: TakenLook | None) -> dict[str, Any]:
+    return {
+        **made.describe(),
+        "conclusion": conclusion(made),
+        "test": look and {**asdict(look), "outdated": look.digest != made.digest},
+    }

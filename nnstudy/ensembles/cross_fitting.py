@@ -1,0 +1,198 @@
+"""Measuring an ensemble on the data it is made by, without its own optimism.
+
+The examples are dealt out to folds. All that is chosen or fitted (members, weights, temperature,
+and the single network that they are compared with) is chosen on all folds but one and answers the
+examples of that one. Put together, the answers to all examples are of procedures that had not seen
+them (Stone 1974; Cawley and Talbot 2010, "On over-fitting in model selection").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnstudy.ensembles.answers import Answers, Array, Index
+from nnstudy.ensembles.calibration import gaussian_losses
+from nnstudy.ensembles.combination import losses
+from nnstudy.ensembles.measures import Interval, Measures
+from nnstudy.ensembles.procedure import Fitted, Prediction, Procedure
+from nnstudy.ensembles.selection import alone
+from nnstudy.errors import UserError
+
+FOLDS = 5
+FEWEST_EXAMPLES = 2 * FOLDS
+
+SINGLE = Procedure(combination="probabilities")
+"""How a single network is fitted: as what it answers, whatever votes would be made of it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The calibrated ensemble of one size.
+
+    Attributes:
+        size: Members, each as often as it counts.
+        numbers: Its measures, by name.
+    """
+
+    size: int
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An ensemble beside single networks, on examples that none of them was chosen by.
+
+    Attributes:
+        rows: Measures of ``best of the search`` (by validation), ``single best`` (by the
+            selection part, as the ensemble is) and ``ensemble``; of classes also of the latter
+            two ``, calibrated``, each with a temperature of its own.
+        mean_member: The mean of each measure over the members, each as much as it counts.
+        gain: By how much the ensemble is better than the single best, example by example:
+            in accuracy, or squared error.
+        nll_gain: Likewise in negative log-likelihood, both calibrated.
+        curve: The ensemble against its size.
+    """
+
+    rows: dict[str, Measures]
+    mean_member: dict[str, float]
+    gain: Interval
+    nll_gain: Interval
+    curve: tuple[Point, ...]
+
+
+def compare(answers: Answers, procedure: Procedure) -> Comparison:
+    """Measures what a procedure makes of candidates, beside single ones.
+
+    Args:
+        answers: Of the candidates to all examples, the best of the search first.
+        procedure: How an ensemble is made of them.
+
+    Raises:
+        UserError: If there are too few examples.
+    """
+    is_classes = answers.probabilities is not None
+    splits = list(folds(answers, procedure.seed))
+    seen = [answers.to(chosen_by) for chosen_by, _ in splits]
+    paths = [procedure.selection(part) for part in seen]
+    chosen = [path.weights for path in paths]
+    best = [one_of(len(answers), int(alone(part, "probabilities").argmin())) for part in seen]
+
+    def predict(
+        counts: list[Array], made: Procedure = SINGLE, *, calibrate: bool = False
+    ) -> tuple[Prediction, list[Fitted]]:
+        fitted = [
+            made.fit(part, count, calibrate=calibrate)
+            for part, count in zip(seen, counts, strict=True)
+        ]
+        return _put_together(answers, splits, fitted), fitted
+
+    def predict_one(index: int) -> Prediction:
+        return predict([one_of(len(answers), index)] * len(splits))[0]
+
+    ensemble, fitted = predict(chosen, procedure)
+    told = {
+        "best of the search": predict_one(0),
+        "single best": predict(best)[0],
+        "ensemble": ensemble,
+    }
+    if is_classes:
+        told["single best, calibrated"] = predict(best, calibrate=True)[0]
+        told["ensemble, calibrated"] = predict(chosen, procedure, calibrate=True)[0]
+    suffix = ", calibrated" if is_classes else ""
+    single, final = told[f"single best{suffix}"], told[f"ensemble{suffix}"]
+    curve = [
+        predict(
+            [path.path[min(size, len(path.path) - 1)] for path in paths], procedure, calibrate=True
+        )[0]
+        for size in range(max(len(path.path) for path in paths))
+    ]
+    return Comparison(
+        {name: told[name].measure(answers) for name in sorted(told, key=_ROWS.index)},
+        _mean_member(answers, np.mean([one.weights for one in fitted], axis=0), predict_one),
+        Interval.of(_rightness(final, answers) - _rightness(single, answers)),
+        Interval.of(_surprise(single, answers) - _surprise(final, answers)),
+        tuple(
+            Point(size, prediction.measure(answers).numbers)
+            for size, prediction in enumerate(curve, start=1)
+        ),
+    )
+
+
+_ROWS = (
+    "best of the search",
+    "single best",
+    "single best, calibrated",
+    "ensemble",
+    "ensemble, calibrated",
+)
+
+
+def folds(answers: Answers, seed: int) -> Iterator[tuple[Index, Index]]:
+    """Yields the examples to choose by and those to measure on, of each fold.
+
+    Classes are in equal shares where each has enough examples.
+
+    Raises:
+        UserError: If there are too few examples.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if answers.examples < FEWEST_EXAMPLES:
+        raise UserError(
+            f"the selection part has {answers.examples} examples; at least {FEWEST_EXAMPLES} are"
+            " needed to choose members and to measure what that is worth"
+        )
+    targets = answers.targets
+    kind = KFold
+    if answers.probabilities is not None:
+        counts = np.unique(targets, return_counts=True)[1]
+        kind = StratifiedKFold if counts.min() >= FOLDS else KFold
+    yield from kind(FOLDS, shuffle=True, random_state=seed).split(targets, targets)
+
+
+def one_of(candidates: int, index: int) -> Array:
+    """Returns the counts of an ensemble that is a single candidate."""
+    counts = np.zeros(candidates)
+    counts[index] = 1
+    return counts
+
+
+def _put_together(
+    answers: Answers, splits: list[tuple[Index, Index]], fitted: list[Fitted]
+) -> Prediction:
+    parts = [
+        one.predict(answers.to(measured_on))
+        for (_, measured_on), one in zip(splits, fitted, strict=True)
+    ]
+    order = np.argsort(np.concatenate([measured_on for _, measured_on in splits]))
+    variances = [part.variance for part in parts if part.variance is not None]
+    return Prediction(
+        np.concatenate([part.mean for part in parts])[order],
+        np.concatenate(variances)[order] if variances else None,
+    )
+
+
+def _mean_member(
+    answers: Answers, weights: Array, predict: Callable[[int], Prediction]
+) -> dict[str, float]:
+    members = np.flatnonzero(weights)
+    numbers = [predict(int(member)).measure(answers).numbers for member in members]
+    return {
+        name: float(np.average([each[name] for each in numbers], weights=weights[members]))
+        for name in numbers[0]
+    }
+
+
+def _rightness(prediction: Prediction, answers: Answers) -> Array:
+    if prediction.variance is None:
+        return np.asarray(prediction.mean.argmax(1) == answers.targets, dtype=np.float64)
+    return -losses(prediction.mean, answers.targets)
+
+
+def _surprise(prediction: Prediction, answers: Answers) -> Array:
+    if prediction.variance is None:
+        return losses(prediction.mean, answers.targets)
+    return gaussian_losses(prediction.mean, prediction.variance, answers.targets)

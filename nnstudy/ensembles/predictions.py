@@ -1,0 +1,169 @@
+"""What candidates answer to a part of the data, computed once and kept by their checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnstudy.data import Data, Part
+from nnstudy.ensembles.candidates import Candidate
+from nnstudy.ensembles.combination import Link
+from nnstudy.errors import UserError
+from nnstudy.search.rebuilding import Trained, find_weights, rebuild_with
+from nnstudy.search.settings import Settings
+from nnstudy.study import Study
+from nnstudy.training.checkpoints import CheckpointError, read, read_metadata, write
+from nnstudy.training.devices import resolve_device
+from nnstudy.training.evaluation import evaluation_batch_size
+from nnstudy.training.losses import BinaryCrossEntropy, Quadratic
+from nnstudy.training.recipe import Loss
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one network answers to N examples.
+
+    Attributes:
+        scores: ``(N, K)`` float32.
+        link: What makes probabilities of scores of classes.
+        hash: BLAKE2b of the checkpoint's file.
+    """
+
+    scores: Tensor
+    link: Link
+    hash: str
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Computes the answers of candidates, or reads those that are kept.
+
+    Attributes:
+        study: The study, from its file.
+        code: Hash of its sources: other code may build another network for the same weights.
+            Empty where it is not known, as of a study from a notebook: then nothing is kept.
+        data: The study's data.
+        settings: Device, and where checkpoints are that have been moved.
+        fetch: Fetches a checkpoint that is kept in MLflow and returns its file.
+        directory: Where answers are kept.
+    """
+
+    study: Study
+    code: str
+    data: Data
+    settings: Settings
+    fetch: Callable[[str], Path]
+    directory: Path
+
+    def on_selection(self, candidate: Candidate) -> Outputs:
+        """Returns a candidate's answers to the selection part.
+
+        Raises:
+            UserError: If its weights are missing, damaged or of other data, or its network
+                cannot be rebuilt.
+        """
+        path = self._weights(candidate)
+        digest = _hash(path)
+        key = hashlib.blake2b(f"{digest} {self.data.digest} {self.code}".encode(), digest_size=16)
+        kept = self.directory / f"{key.hexdigest()}.safetensors"
+        if self.code and (found := _read(kept, digest)) is not None:
+            return found
+        trained = self._rebuild(candidate, path)
+        scores = predict(trained.network, self.data.selection, self.data, self.settings.device)
+        outputs = Outputs(scores, link_of(trained.loss(self.data)), digest)
+        if self.code:
+            # Where it cannot be kept it is computed again next time.
+            with contextlib.suppress(CheckpointError):
+                write(kept, {"scores": scores}, {"link": outputs.link})
+        return outputs
+
+    def rebuild(self, candidate: Candidate) -> Trained:
+        """Returns a candidate's network; see ``on_selection`` for what may be raised."""
+        return self._rebuild(candidate, self._weights(candidate))
+
+    def _weights(self, candidate: Candidate) -> Path:
+        path = find_weights(
+            candidate.place, candidate.trial.number, candidate.plan, self.settings, self.fetch
+        )
+        trained_on = read_metadata(path).get("data", self.data.digest)
+        if trained_on != self.data.digest:
+            raise OtherData(
+                f"the weights {path} were trained on other data, or other parts of them (digest"
+                f" {trained_on}, not {self.data.digest})"
+            )
+        return path
+
+    def _rebuild(self, candidate: Candidate, path: Path) -> Trained:
+        device = self.settings.device
+        return rebuild_with(path, self.study, candidate.plan, self.data, candidate.trial, device)
+
+
+class OtherData(UserError):
+    """Weights that were trained on other data than the study's."""
+
+
+def predict(network: nn.Module, part: Part, data: Data, device: str) -> Tensor:
+    """Returns what a network gives for each example of a part, ``(N, K)`` on the CPU.
+
+    Args:
+        network: On the device; it is put into evaluation mode.
+        part: The examples.
+        data: Whose outputs the network gives.
+        device: Where to compute.
+
+    Raises:
+        UserError: If that is no score of each class or number, or not finite.
+    """
+    network.eval()
+    resolved = resolve_device(device)
+    size = evaluation_batch_size(network, resolved)
+    with torch.inference_mode():
+        given = [
+            network(inputs) for inputs, _ in part.to(resolved).minibatches(size, device=resolved)
+        ]
+        scores = torch.cat(given).float().cpu()
+    scores = scores.unsqueeze(1) if scores.ndim == 1 else scores
+    wanted = {data.outputs} | ({1} if data.classes == 2 else set())
+    if scores.ndim != 2 or scores.shape[1] not in wanted:
+        raise UserError(
+            f"the network gives {tuple(scores.shape[1:])} numbers for an example, not"
+            f" {data.outputs}"
+        )
+    if not scores.isfinite().all():
+        raise UserError("the network gives infinite numbers or NaN")
+    return scores.clone()  # of a tensor of inference mode, an ordinary one
+
+
+def link_of(loss: Loss) -> Link:
+    """Returns what makes probabilities of a network's scores, by the loss it was trained with."""
+    is_sigmoid = (
+        isinstance(loss, (BinaryCrossEntropy, nn.BCEWithLogitsLoss))
+        or loss is F.binary_cross_entropy_with_logits
+        or (isinstance(loss, Quadratic) and loss.activation == "sigmoid")
+    )
+    return "sigmoid" if is_sigmoid else "softmax"
+
+
+def _read(path: Path, digest: str) -> Outputs | None:
+    """Returns kept answers; None where there are none that can be read."""
+    try:
+        state, metadata = read(path)
+    except CheckpointError:
+        return None
+    scores, link = state.get("scores"), metadata.get("link")
+    if not isinstance(scores, Tensor) or link not in get_args(Link):
+        return None
+    return Outputs(scores, cast("Link", link), digest)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,173 @@
+"""What is told of an ensemble, in words and as tables."""
+
+from __future__ import annotations
+
+from nnstudy.ensembles.cross_fitting import FOLDS
+from nnstudy.ensembles.ensemble import Ensemble
+from nnstudy.ensembles.look import TakenLook
+from nnstudy.ensembles.measures import Interval, Measures
+
+HEADINGS = {
+    True: ("", "accuracy", "95 % interval", "nll", "brier", "ece"),
+    False: ("", "mse", "95 % interval", "nll", "mae", "r2"),
+}
+"""Of classes, and of numbers."""
+
+_OF_MEMBERS = ("member", "counts", "in the search", "parameters")
+
+
+def conclusion(ensemble: Ensemble) -> str:
+    """Returns in a sentence what the ensemble is worth beside the single best network."""
+    compared, count = ensemble.comparison, len(ensemble.members)
+    networks = f"{count} networks" if count > 1 else "1 network"
+    what = "accuracy" if is_of_classes(ensemble) else "squared error"
+    return (
+        f"an ensemble of {networks} {_verdict(compared.nll_gain)} the single best: negative"
+        f" log-likelihood {_gain(compared.nll_gain)}, {what} {_gain(compared.gain)} better"
+    )
+
+
+def rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
+    """Returns the headings and a row for each thing that was measured."""
+    compared = ensemble.comparison
+    headings = HEADINGS[is_of_classes(ensemble)]
+    mean = compared.mean_member
+    average = (
+        "mean member",
+        _number(mean[headings[1]]),
+        "",
+        *(_number(mean[name]) for name in headings[3:]),
+    )
+    told = [(name, *_cells(row, headings)) for name, row in compared.rows.items()]
+    # Single networks first, then what they are together.
+    place = next(n for n, row in enumerate(told) if row[0].startswith("ensemble"))
+    return [headings, *told[:place], average, *told[place:]]
+
+
+def is_of_classes(ensemble: Ensemble) -> bool:
+    """Tells whether it answers with classes."""
+    return ensemble.pool.answers.probabilities is not None
+
+
+def remarks(ensemble: Ensemble) -> list[str]:
+    """Returns what else should be known, a sentence each."""
+    found = ensemble.diversity
+    said = [
+        f"measured on the {ensemble.pool.answers.examples} examples of the selection part by"
+        f" {FOLDS} folds: whatever was chosen or fitted had not seen what it is measured on"
+    ]
+    if found.disagreement is not None:
+        together = (
+            ""
+            if found.error_correlation is None
+            else f"; their errors correlate by {found.error_correlation:.2f}"
+        )
+        differ = (
+            f"answer differently in {found.disagreement:.1%} of the examples"
+            if is_of_classes(ensemble)
+            else f"differ by {_number(found.disagreement)} in squared distance"
+        )
+        said.append(f"two members {differ}{together}")
+    if ensemble.fitted.temperature != 1:
+        said.append(f"temperature {ensemble.fitted.temperature:.3g}, fitted after combining")
+    said += [f"left out: {one.candidate}: {one.reason}" for one in ensemble.pool.skipped]
+    return said
+
+
+def member_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
+    """Returns the headings and a row for each member, the one that counts most first."""
+    weights = ensemble.fitted.weights
+    return [
+        _OF_MEMBERS,
+        *(
+            (
+                str(ensemble.pool.candidates[index]),
+                f"{weights[index]:.1%}",
+                _number(ensemble.pool.candidates[index].value),
+                ", ".join(
+                    f"{name}={_value(value)}"
+                    for name, value in ensemble.pool.candidates[index].trial.params.items()
+                ),
+            )
+            for index in ensemble.indices
+        ),
+    ]
+
+
+def sentence_of(look: TakenLook, ensemble: Ensemble) -> str:
+    """Returns what was seen of the test part, and whether it was of this ensemble."""
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{key} {_number(value)}" for key, value in numbers.items())
+        for name, numbers in look.numbers.items()
+    )
+    text = f"on the test part: {told}"
+    if look.digest != ensemble.digest:
+        text += (
+            f". That was another ensemble, on {look.when[:10]}; the test part is not looked at"
+            " again, since a second look would be chosen by the first one"
+        )
+    return text
+
+
+def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> str:
+    """Returns all of it for the note of the ensemble's run.
+
+    Args:
+        ensemble: The ensemble.
+        look: At the test part, if there was one.
+        experiment_id: Of the study in MLflow, for links to the members' runs.
+    """
+    procedure = ensemble.procedure
+    lines = [
+        f"Study **{ensemble.plan.study}**: **{conclusion(ensemble)}**.",
+        "",
+        f"Of {len(ensemble.pool.candidates)} candidates (`{', '.join(ensemble.sources)}`), by"
+        f" `{procedure.select}`, combined by `{procedure.combination}`.",
+        "",
+        *_table(rows(ensemble)),
+        "",
+        *(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks(ensemble)),
+        *([f"- {(text := sentence_of(look, ensemble))[0].upper()}{text[1:]}."] if look else []),
+        "",
+    ]
+    headings, *members = member_rows(ensemble)
+    linked = []
+    for member, row in zip(ensemble.members, members, strict=True):
+        run_id = member.describe()["run_id"]
+        name = f"[{row[0]}](#/experiments/{experiment_id}/runs/{run_id})" if run_id else row[0]
+        linked.append((name, *row[1:]))
+    return "\n".join([*lines, *_table([headings, *linked])])
+
+
+def _table(cells: list[tuple[str, ...]]) -> list[str]:
+    headings, *others = [f"| {' | '.join(row)} |" for row in cells]
+    return [headings, "|" + " --- |" * len(cells[0]), *others]
+
+
+def _cells(row: Measures, headings: tuple[str, ...]) -> list[str]:
+    numbers, interval = row.numbers, row.interval
+    return [
+        _number(interval.mean),
+        f"{_number(interval.low)} to {_number(interval.high)}",
+        *(_number(numbers[name]) for name in headings[3:]),
+    ]
+
+
+def _verdict(gain: Interval) -> str:
+    if gain.low > 0:
+        return "is better than"
+    if gain.high < 0:
+        return "is worse than"
+    return "cannot be told from"
+
+
+def _gain(gain: Interval) -> str:
+    return f"{_number(gain.mean)} ({_number(gain.low)} to {_number(gain.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 10 else f"{value:.3g}"
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""The best configurations of a search, trained again with several seeds each."""

@@ -1,0 +1,1 @@
+"""Ranges: what a stage's trials tell of where to search next."""

@@ -1,0 +1,1 @@
+"""Choosing by elapsed time: minibatch sizes compared by how fast they improve the score."""

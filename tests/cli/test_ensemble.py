@@ -1,0 +1,55 @@
+"""``nnstudy ensemble`` on a study that was launched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+
+@pytest.mark.slow
+def test_ensemble_tells_the_result_in_words_and_for_machines(launched: Path, run: Run) -> None:
+    asked = ("ensemble", "tiny", "--device", "cpu")
+    done = run(*asked)
+    assert done.exit_code == 0, done.output
+    assert "Warning: there are only 3 candidates for 10 members" in done.stderr
+    result = json.loads(run(*asked, "--json").stdout)
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"tiny: {result['conclusion']}"
+    [heading] = [n for n, line in enumerate(lines) if line.split()[:1] == ["accuracy"]]
+    last = lines[heading + 6].split()
+    assert " ".join(last[:2]) == "ensemble, calibrated"
+    assert float(last[2]) == pytest.approx(
+        result["rows"]["ensemble, calibrated"]["accuracy"]["mean"], abs=1e-4
+    )
+    members = [line.split()[0] for line in lines if line.startswith("  search/")]
+    assert members == [f"search/{member['trial']}" for member in result["members"]]
+    assert json.loads((launched / result["file"]).read_text())["digest"] == result["digest"]
+    assert result["test"] is None
+    assert "no differences" in run("doctor", "tiny").stdout
+
+    tested = run(*asked, "--test").stdout
+    assert "on the test part: best of the search: accuracy" in tested
+    assert "the test part was looked at once; each look is recorded" in tested
+    assert "looked at once" in run("status", "tiny").stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("--members", "4"), "4 members were asked for, but 'tiny' has kept only 3"),
+        (("--members", "1"), "1 is not in the range"),
+        (("--from", "nowhere"), "'nowhere' is not one of"),
+        (("--select", "all", "--bags", "2"), "belongs to --select greedy"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_computed(
+    launched: Path, run: Run, wrong: tuple[str, ...], message: str
+) -> None:
+    result = run("ensemble", "tiny", *wrong)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (launched / "mlruns" / "ensembles").exists()

@@ -1,0 +1,316 @@
+"""Ensembles of a study that was really searched: what is made, kept, told and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nnstudy.engines import EnsembleResult, ensemble
+from nnstudy.ensembles import predictions
+from nnstudy.ensembles.calibration import tempered
+from nnstudy.errors import UserError
+from nnstudy.search.evaluation import evaluate_trial
+from nnstudy.search.opening import load_planned_data
+from nnstudy.search.plan import Plan
+from nnstudy.search.settings import Settings
+from nnstudy.search.storage import open_storage
+from nnstudy.search.test_looks import record_look
+from nnstudy.search.test_looks import test_looks as looks_at_test
+from nnstudy.study.loading import load_study
+from nnstudy.tracking import Tracker
+from nnstudy.training.checkpoints import read, read_weights, write
+from tests.launching import Place, make_place, network
+
+STUDY_FILE = """
+from dataclasses import replace
+from functools import partial
+
+from nnstudy import Split
+from tests.launching import blobs, toy
+
+study = replace(
+    toy(trials=6, epochs=2),
+    data=partial(blobs, 500),
+    split=Split(validation=0.4, selection=0.5, test=0.2),
+)
+"""
+
+NUMBERS = """
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from nnstudy import Split, datasets
+from tests.launching import toy
+
+
+def waves():
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(400, 4, generator=generator)
+    noise = torch.randn(400, 1, generator=generator)
+    return datasets.tensors(inputs, inputs[:, :1].sin() + 0.1 * noise, name="waves")
+
+
+study = replace(toy(trials=4, epochs=3), data=waves, split=Split(validation=0.4, selection=0.5))
+"""
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, fresh_mlflow: Path) -> Place:
+    """A study that was searched once; whoever changes something puts it back."""
+    place = make_place(tmp_path_factory.mktemp("searched") / "place", fresh_mlflow)
+    launch(place, STUDY_FILE, keep_every=1)
+    return place
+
+
+def launch(place: Place, text: str, **settings: Any) -> None:
+    file = place.directory / "study.py"
+    file.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place.directory)  # what lies in the working directory belongs to the study
+        place.launch(str(file), settings=settings)
+
+
+def made(
+    place: Place, output: Path, warnings: list[str] | None = None, **asked: Any
+) -> EnsembleResult:
+    told = [] if warnings is None else warnings
+    return ensemble("toy", output=output, warn=told.append, **place.options(), **asked)
+
+
+@contextmanager
+def changed(file: Path, content: bytes | None) -> Iterator[None]:
+    """A file with other content, or without any, for a while."""
+    before = file.read_bytes()
+    try:
+        file.unlink() if content is None else file.write_bytes(content)
+        yield
+    finally:
+        file.write_bytes(before)
+
+
+@contextmanager
+def stored_as(place: Place, **fields: Any) -> Iterator[None]:
+    """The study's plan with other fields, for a while."""
+    study = place.study()
+    plan = Plan.of(study)
+    try:
+        replace(plan, **fields).save(study)
+        yield
+    finally:
+        plan.save(study)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_ensemble_is_kept_and_told_of_in_mlflow(searched: Place, tmp_path: Path) -> None:
+    result = made(searched, tmp_path)
+    kept = json.loads((tmp_path / "toy" / "ensemble.json").read_text())
+    assert kept.items() <= result.describe().items()
+    assert sum(member["weight"] for member in kept["members"]) == pytest.approx(1)
+    assert {member["trial"] for member in kept["members"]} <= set(range(6))
+
+    run = next(run for run in searched.all_runs() if run.info.run_id == result.run_id)
+    assert (run.info.run_name, run.info.status) == ("ensemble", "FINISHED")
+    assert run.data.metrics["nll/selection"] == pytest.approx(
+        kept["rows"]["ensemble, calibrated"]["nll"]
+    )
+    runs = [searched.run(member["trial"]).info.run_id for member in kept["members"]]
+    assert json.loads(run.data.tags["nnstudy.members"]) == runs
+    assert all(f"runs/{member}" in run.data.tags["mlflow.note.content"] for member in runs)
+    client = Tracker(searched.tracking_uri).client
+    files = {file.path for file in client.list_artifacts(result.run_id)}
+    assert files == {"ensemble.json", "size.png", "reliability.png"}
+    # Asked again, it takes the place of the first.
+    assert made(searched, tmp_path, select="all", members=3).run_id == result.run_id
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_enough_to_predict_with(
+    new_place: Any, fresh_mlflow: Path, tmp_path: Path
+) -> None:
+    place = new_place("tested")
+    launch(place, STUDY_FILE)
+    result = made(place, tmp_path, test=True)
+    kept = json.loads(result.file.read_text())
+    study = load_study(str(place.directory / "study.py")).study
+    data = load_planned_data(study, Plan.of(place.study()))
+    part = data.open_test(lambda: None)
+    inputs, targets = next(part.minibatches(len(part)))
+    mixed = np.zeros((len(part), 3))
+    for member in kept["members"]:
+        rebuilt = network(data, member["params"]["units"]).eval()
+        rebuilt.load_state_dict(read_weights(Path(member["checkpoint"])))
+        with torch.no_grad():
+            probabilities = rebuilt(inputs).double().softmax(1)
+        mixed += member["weight"] * probabilities.numpy()
+    predicted = tempered(mixed, kept["temperature"])
+    assert result.test is not None
+    found = result.test.numbers["ensemble"]
+    assert found["accuracy"] == (predicted.argmax(1) == targets.numpy()).mean()
+    surprise = -np.log(predicted[np.arange(len(part)), targets.numpy()]).mean()
+    assert found["nll"] == pytest.approx(surprise, rel=1e-5)
+    best = evaluate_trial(open_storage(place.storage), "toy", part="test", settings=Settings("cpu"))
+    assert result.test.numbers["best of the search"]["accuracy"] == best.scores["accuracy"]
+    assert (result.test_looks, best.test_looks) == (1, 2)
+
+    again = made(place, tmp_path, test=True, select="all", members=2)
+    assert again.test == result.test
+    assert again.describe()["test"]["outdated"]
+    assert not result.describe()["test"]["outdated"]
+    assert again.test_looks == 2
+
+
+@pytest.mark.slow
+def test_a_look_that_was_broken_off_is_completed_and_not_counted_twice(
+    new_place: Any, tmp_path: Path
+) -> None:
+    place = new_place("broken-off")
+    launch(place, STUDY_FILE)
+    plain = made(place, tmp_path)
+    study = place.study()
+    look = {"trial": plain.ensemble.pool.candidates[0].trial.number}
+    record_look(open_storage(place.storage), study, {**look, "ensemble": plain.ensemble.digest})
+    result = made(place, tmp_path, test=True)
+    assert result.test is not None
+    assert result.test.digest == plain.ensemble.digest
+    assert len(looks_at_test(place.study())) == result.test_looks == 1
+
+
+def test_answers_are_computed_once(
+    searched: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuilt = []
+    real = predictions.rebuild_with
+
+    def counted(path: Path, *rest: Any) -> Any:
+        rebuilt.append(path)
+        return real(path, *rest)
+
+    monkeypatch.setattr(predictions, "rebuild_with", counted)
+    first = made(searched, tmp_path)
+    assert len(rebuilt) == 6
+    again = made(searched, tmp_path, combine="vote")
+    assert len(rebuilt) == 6
+    for before, after in zip(first.ensemble.pool.outputs, again.ensemble.pool.outputs, strict=True):
+        assert torch.equal(before.scores, after.scores)
+    for file in (tmp_path / "toy" / "predictions").iterdir():
+        file.write_bytes(b"damaged")
+    made(searched, tmp_path)
+    assert len(rebuilt) == 12
+
+
+def test_missing_and_damaged_checkpoints_are_left_out_and_named(
+    searched: Place, tmp_path: Path
+) -> None:
+    missing, damaged = searched.checkpoint(1), searched.checkpoint(4)
+    broken = bytearray(damaged.read_bytes())
+    broken[-3] ^= 255
+    warnings: list[str] = []
+    with changed(missing, None), changed(damaged, bytes(broken)):
+        result = made(searched, tmp_path, warnings, select="all")
+    told = {one["candidate"].split()[0]: one["reason"] for one in result.describe()["skipped"]}
+    assert "there is no checkpoint" in told["search/1"]
+    assert "damaged" in told["search/4"]
+    assert sorted(member["trial"] for member in result.describe()["members"]) == [0, 2, 3, 5]
+    assert sum("is left out" in warning for warning in warnings) == 2
+
+
+def test_weights_of_other_data_are_refused(searched: Place, tmp_path: Path) -> None:
+    file = searched.checkpoint(2)
+    state, metadata = read(file)
+    write(tmp_path / "other", state, {**metadata, "data": "0" * 16})
+    with (
+        changed(file, (tmp_path / "other").read_bytes()),
+        pytest.raises(UserError, match="trained on other data"),
+    ):
+        made(searched, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"members": 7}, "7 members were asked for, but 'toy' has kept only 6 candidates"),
+        ({"members": 1}, "at least two members"),
+        ({"bags": 3, "select": "all"}, "--bags 3 belongs to --select greedy"),
+        ({"sources": ()}, "needs candidates"),
+        ({"members": 5, "candidates": 4}, "--candidates 4 are fewer"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_computed(
+    searched: Place, tmp_path: Path, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        made(searched, tmp_path, **asked)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_an_empty_selection_part_is_refused(searched: Place, tmp_path: Path) -> None:
+    data = Plan.of(searched.study()).data
+    empty = {**data, "examples": {**data["examples"], "selection": 0}}
+    with (
+        stored_as(searched, data=empty),
+        pytest.raises(UserError, match=r"selection part of blobs.* has 0 examples"),
+    ):
+        made(searched, tmp_path)
+
+
+def test_another_mlflow_is_refused(searched: Place, tmp_path: Path) -> None:
+    options = {**searched.options(), "tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"}
+    with pytest.raises(UserError, match="has no runs of the study 'toy'"):
+        ensemble("toy", output=tmp_path, **options)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_changed_code_is_told(searched: Place, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    file = searched.directory / "study.py"
+    with changed(file, file.read_bytes() + b"\n# changed\n"):
+        made(searched, tmp_path, warnings)
+    assert "since 'toy/search' was launched: study.py changed" in warnings
+
+
+def test_kept_epochs_of_the_best_trial_are_an_ensemble(searched: Place, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    result = made(searched, tmp_path, warnings, sources=["checkpoints"], select="all")
+    members = result.describe()["members"]
+    assert {member["trial"] for member in members} == {searched.study().best_trial.number}
+    assert sorted(member["epoch"] for member in members) == [1, 2]
+    assert warnings == ["there are only 2 candidates for 10 members"]
+    both = made(searched, tmp_path, sources=["checkpoints", "top-trials"], select="all")
+    assert len(both.describe()["members"]) == 7
+
+
+@pytest.mark.slow
+def test_numbers_get_a_mean_and_a_variance(new_place: Any, tmp_path: Path) -> None:
+    place = new_place("numbers")
+    launch(place, NUMBERS)
+    told = made(place, tmp_path, test=True).describe()
+    assert told["noise"] > 0
+    assert told["temperature"] == 1
+    assert set(told["rows"]) == {"best of the search", "single best", "ensemble"}
+    assert told["test"]["numbers"]["ensemble"]["mse"] < 1
+    with pytest.raises(UserError, match="--combine vote is for classes"):
+        made(place, tmp_path, combine="vote")
+
+
+@pytest.mark.slow
+def test_checkpoints_that_mlflow_keeps_are_fetched(new_place: Any, tmp_path: Path) -> None:
+    place = new_place("uploaded")
+    launch(place, STUDY_FILE, upload=True, keep_every=1)
+    found = made(place, tmp_path, sources=["checkpoints", "top-trials"], select="all").describe()
+    assert len(found["members"]) == 7
+    assert found["skipped"] == []
+    assert all(member["checkpoint"].startswith("runs:/") for member in found["members"])

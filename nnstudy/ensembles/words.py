@@ -22,8 +22,8 @@ def conclusion(ensemble: Ensemble) -> str:
     networks = f"{count} networks" if count > 1 else "1 network"
     what = "accuracy" if is_of_classes(ensemble) else "squared error"
     return (
-        f"an ensemble of {networks} {_verdict(compared.nll_gain)} the single best: negative"
-        f" log-likelihood {_gain(compared.nll_gain)}, {what} {_gain(compared.gain)} better"
+        f"an ensemble of {networks} {_verdict(compared.nll_gain)} the single best: it gains"
+        f" {_told(compared.nll_gain)} in negative log-likelihood, {_told(compared.gain)} in {what}"
     )
 
 
@@ -161,7 +161,7 @@ def _verdict(gain: Interval) -> str:
     return "cannot be told from"
 
 
-def _gain(gain: Interval) -> str:
+def _told(gain: Interval) -> str:
     return f"{_number(gain.mean)} ({_number(gain.low)} to {_number(gain.high)})"
 
 

@@ -16,6 +16,8 @@ import torch
 from nnstudy.engines import EnsembleResult, ensemble
 from nnstudy.ensembles import predictions
 from nnstudy.ensembles.calibration import tempered
+from nnstudy.ensembles.measures import Interval
+from nnstudy.ensembles.words import conclusion
 from nnstudy.errors import UserError
 from nnstudy.search.evaluation import evaluate_trial
 from nnstudy.search.opening import load_planned_data
@@ -135,6 +137,21 @@ def test_an_ensemble_is_kept_and_told_of_in_mlflow(searched: Place, tmp_path: Pa
     assert files == {"ensemble.json", "size.png", "reliability.png"}
     # Asked again, it takes the place of the first.
     assert made(searched, tmp_path, select="all", members=3).run_id == result.run_id
+
+
+def test_conclusion_tells_what_is_gained_or_lost(searched: Place, tmp_path: Path) -> None:
+    found = made(searched, tmp_path, select="all", members=2).ensemble
+
+    def told(*nll_gain: float) -> str:
+        gains = {"nll_gain": Interval(*nll_gain), "gain": Interval(-0.0625, -0.125, 0)}
+        return conclusion(replace(found, comparison=replace(found.comparison, **gains)))
+
+    assert told(0.25, 0.125, 0.5) == (
+        "an ensemble of 2 networks is better than the single best: it gains 0.2500 (0.1250 to"
+        " 0.5000) in negative log-likelihood, -0.0625 (-0.1250 to 0.0000) in accuracy"
+    )
+    assert "cannot be told from the single best: it gains 0.2500 (-0.1" in told(0.25, -0.125, 0.5)
+    assert "is worse than the single best: it gains -0.2500 (-0.5" in told(-0.25, -0.5, -0.125)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnstudy.ensembles.answers import Answers, Array, Index
 from nnstudy.ensembles.calibration import fit_noise, fit_temperature, spread, tempered
-from nnstudy.ensembles.combination import Combine, combine, fit_weights
+from nnstudy.ensembles.combination import Combine, combine, fit_weights, loss
 from nnstudy.ensembles.measures import Measures, measure_classes, measure_numbers
 from nnstudy.ensembles.selection import Select, Selection, select
 
@@ -102,9 +102,7 @@ class Procedure:
         """
         weights = counts / counts.sum()
         if self.combination == "weighted":
-            members = np.flatnonzero(counts)
-            weights = np.zeros(len(answers))
-            weights[members] = fit_weights(answers.of(members))
+            weights = _least_loss(answers, weights)
         if answers.probabilities is None:
             noise = fit_noise(*spread(answers.scores, weights), answers.targets)
             return Fitted(weights, counts, self.combination, noise=noise)
@@ -113,3 +111,13 @@ class Procedure:
             return plain
         temperature = fit_temperature(plain.predict(answers).mean, answers.targets)
         return Fitted(weights, counts, self.combination, temperature)
+
+
+def _least_loss(answers: Answers, weights: Array) -> Array:
+    """Returns weights of the same members with the least loss, never with more than these have."""
+    members = np.flatnonzero(weights)
+    found = np.zeros(len(answers))
+    found[members] = fit_weights(answers.of(members))
+    # The minimum is found to some digits; what was there before may be as near to it.
+    both = [loss(combine(answers, one, "weighted"), answers.targets) for one in (weights, found)]
+    return found if both[1] < both[0] else weights

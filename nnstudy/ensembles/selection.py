@@ -74,7 +74,9 @@ def greedy(answers: Answers, combination: Combine, size: int) -> Selection:
 
     The same candidate may be added several times (Caruana, Niculescu-Mizil, Crew and Ksikes
     2004, "Ensemble selection from libraries of models", sections 2 and 2.1). The first set is
-    the best candidate alone, so the chosen one is never worse than that on these data.
+    the best candidate alone (as ``alone`` measures it: of votes, with one vote), so the chosen
+    one is never worse than that on these data. After two additions it is as good as the best of
+    all sets of one or two, if one of the best has that candidate in it.
 
     Args:
         answers: Of M candidates; of two that help equally the first is taken.

@@ -10,7 +10,8 @@ import click
 
 from nnstudy.cli import words
 from nnstudy.cli.exit_codes import BAD_INPUT
-from nnstudy.cli.launch_options import check_fields, check_options
+from nnstudy.cli.launch_fields import check_fields
+from nnstudy.cli.launch_options import check_options
 from nnstudy.cli.options import Duration, complete_study, json_option
 from nnstudy.cli.topics import TopicCommand
 

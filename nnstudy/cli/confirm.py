@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nnstudy.cli import words
 from nnstudy.cli.exit_codes import INTERRUPTED
-from nnstudy.cli.launch_options import confirm_fields, confirm_options
-from nnstudy.cli.options import complete_study
+from nnstudy.cli.launch_fields import confirm_fields
+from nnstudy.cli.launch_options import confirm_options
+from nnstudy.cli.options import complete_study, study_option
 from nnstudy.cli.outcome import resuming
 from nnstudy.cli.topics import TopicCommand, topic_option
 
@@ -56,11 +58,7 @@ Ctrl-C and SIGTERM mean what they mean to a launch: the same command goes on.
     help="Whose trials. Default: the last stage that has complete ones.",
 )
 @_confirmation("--no-test", is_flag=True, help="Do not look at the test part.")
-@_confirmation(
-    "--study",
-    metavar="STUDY",
-    help="The study here: a name or path/to/study.py. Default: as it was launched.",
-)
+@partial(study_option, make=_confirmation)
 @confirm_options
 @click.pass_context
 def confirm(

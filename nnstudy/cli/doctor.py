@@ -10,8 +10,15 @@ import click
 
 from nnstudy.cli import words
 from nnstudy.cli.exit_codes import BAD_INPUT
-from nnstudy.cli.launch_options import IN_MLFLOW
-from nnstudy.cli.options import complete_study, json_option, storage_option, tracking_options
+from nnstudy.cli.options import (
+    IN_MLFLOW,
+    checkpoints_option,
+    complete_study,
+    data_dir_option,
+    json_option,
+    storage_option,
+    tracking_options,
+)
 from nnstudy.cli.retyping import program, retyped
 
 if TYPE_CHECKING:
@@ -45,19 +52,8 @@ Examples:
 )
 @storage_option
 @tracking_options
-@click.option(
-    "--checkpoints",
-    metavar="DIR|mlflow",
-    help="A directory that all workers share, or mlflow for MLflow's artifacts."
-    " Default: mlruns/checkpoints",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="NNSTUDY_DATA_DIR",
-    show_envvar=True,
-    help="Where data files are. Default: data",
-)
+@checkpoints_option
+@data_dir_option
 @json_option
 @click.pass_context
 def doctor(

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnstudy.cli import words
-from nnstudy.cli.options import complete_study, json_option, storage_option, tracking_options
+from nnstudy.cli.options import (
+    complete_study,
+    json_option,
+    rebuilding_fields,
+    rebuilding_options,
+    study_option,
+)
 from nnstudy.cli.topics import TopicCommand, topic_option
 
 if TYPE_CHECKING:
@@ -75,11 +81,7 @@ Examples:
     help="How answers are made one; numbers have their mean.",
 )
 @_answers("--test", is_flag=True, help="Measure on the test part at the end, once.")
-@click.option(
-    "--study",
-    metavar="STUDY",
-    help="The study here: a name or path/to/study.py. Default: as it was launched.",
-)
+@study_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -88,21 +90,7 @@ Examples:
     metavar="DIR",
     help="Where the ensembles of studies are kept.",
 )
-@storage_option
-@tracking_options
-@click.option(
-    "--checkpoints",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the checkpoints are, if they have been moved.",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="NNSTUDY_DATA_DIR",
-    show_envvar=True,
-    help="Where data files are. Default: data",
-)
-@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
+@rebuilding_options
 @json_option
 def ensemble(
     name: str,
@@ -118,17 +106,12 @@ def ensemble(
     Members are chosen and calibrated on the selection part of the data, which the search has
     never seen, and measured there by folds. Runs the study file to rebuild the networks.
     """
-    from dataclasses import replace
-
     from nnstudy import engines
-    from nnstudy.search.settings import Settings
 
-    settings = Settings(device=device)
     result = engines.ensemble(
         name,
-        settings=replace(settings, checkpoints=checkpoints) if checkpoints else settings,
-        data_directory=data_dir,
         warn=lambda text: click.echo(f"Warning: {text}", err=True),
+        **rebuilding_fields(checkpoints=checkpoints, data_dir=data_dir, device=device),
         **given,
     )
     click.echo(json.dumps(result.describe()) if as_json else _described(result))

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnstudy.cli import words
-from nnstudy.cli.options import complete_study, json_option, storage_option, tracking_options
+from nnstudy.cli.options import (
+    complete_study,
+    json_option,
+    rebuilding_fields,
+    rebuilding_options,
+)
 
 if TYPE_CHECKING:
     from nnstudy.search.evaluation import Evaluation
@@ -34,21 +39,7 @@ Examples:
     show_default=True,
     help="What to measure on.",
 )
-@storage_option
-@tracking_options
-@click.option(
-    "--checkpoints",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the checkpoints are, if they have been moved.",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="NNSTUDY_DATA_DIR",
-    show_envvar=True,
-    help="Where data files are. Default: data",
-)
-@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
+@rebuilding_options
 @json_option
 def evaluate(
     name: str,
@@ -69,24 +60,21 @@ def evaluate(
     Runs the study file to rebuild the network. Each look at the test part is recorded with the
     study, and nnstudy status tells how many there were: choosing by the test part spoils it.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from nnstudy.search.evaluation import evaluate_trial
-    from nnstudy.search.settings import Settings
     from nnstudy.search.storage import open_storage, storage_url
 
-    settings = Settings(device=device)
     done = evaluate_trial(
         open_storage(storage_url(storage), create=False),
         name,
         stage=stage,
         number=trial,
         part=part,
-        settings=replace(settings, checkpoints=checkpoints) if checkpoints else settings,
         tracking_uri=tracking_uri,
         artifacts=artifacts,
-        data_directory=data_dir,
         warn=lambda text: click.echo(f"Warning: {text}", err=True),
+        **rebuilding_fields(checkpoints=checkpoints, data_dir=data_dir, device=device),
     )
     click.echo(json.dumps(asdict(done)) if as_json else _described(done))
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from nnstudy.cli.exit_codes import INTERRUPTED
-from nnstudy.cli.launch_options import launch_fields, launch_options
+from nnstudy.cli.launch_fields import launch_fields
+from nnstudy.cli.launch_options import launch_options
 from nnstudy.cli.options import complete_study
 from nnstudy.cli.quick import quick as quick_look
 from nnstudy.cli.topics import TopicCommand

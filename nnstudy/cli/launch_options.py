@@ -1,20 +1,26 @@
-"""The options of ``nnstudy launch`` and what they mean for ``nnstudy.launch``."""
+"""The options of ``nnstudy launch`` and of the commands that take some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import click
 
-from nnstudy.cli.options import Duration, key_values, names, whole_numbers
+from nnstudy.cli.options import (
+    Duration,
+    checkpoints_option,
+    data_dir_option,
+    device_option,
+    download_option,
+    key_values,
+    names,
+    storage_option,
+    tracking_options,
+    whole_numbers,
+)
 from nnstudy.cli.topics import Function, topic_option
-from nnstudy.errors import UserError
-
-if TYPE_CHECKING:
-    from nnstudy.engines.options import RayOptions
-    from nnstudy.search.settings import Settings
 
 SAMPLERS = ("random", "tpe", "grid", "qmc", "cmaes", "gp")
 PRUNERS = (
@@ -23,8 +29,6 @@ PRUNERS = (
 )
 PLANS = ("one-at-a-time",)
 ENGINES = ("local", "ray")
-_OF_RAY = ("address", "cpus_per_trial", "gpus_per_trial")
-IN_MLFLOW = "mlflow"
 
 _COUNT = click.IntRange(min=1)
 _search = topic_option("Search")
@@ -45,22 +49,10 @@ def _key_value_option(name: str, what: str) -> Any:
     )
 
 
-_OF_DATA_AND_DEVICE = [
-    _data(
-        "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="NNSTUDY_DATA_DIR",
-        show_envvar=True,
-        help="Where data files are. Default: data",
-    ),
-    _data("--download", is_flag=True, help="Fetch data files that are missing."),
-    _training(
-        "--device",
-        default="auto",
-        show_default=True,
-        metavar="DEVICE",
-        help="auto, cpu, cuda or cuda:1.",
-    ),
+_OF_DATA_AND_DEVICE: list[Callable[[Any], Any]] = [
+    partial(data_dir_option, make=_data),
+    partial(download_option, make=_data),
+    partial(device_option, make=partial(_training, show_default=True)),
     _training(
         "--threads",
         type=_COUNT,
@@ -103,38 +95,16 @@ _OF_WHAT_IS_TRAINED = [
     ),
 ]
 
-_OF_EACH_WORKER = [
+_OF_EACH_WORKER: list[Callable[[Any], Any]] = [
     _search(
         "--timeout",
         type=Duration(),
         metavar="TIME",
         help="End after 30s, 10m or 8h, as on Ctrl-C; launching again goes on.",
     ),
-    _storage(
-        "--storage",
-        metavar="URL",
-        envvar="NNSTUDY_STORAGE",
-        show_envvar=True,
-        help="Database of Optuna. Default: sqlite:///mlruns/optuna.db",
-    ),
-    _storage(
-        "--tracking-uri",
-        metavar="URI",
-        envvar="MLFLOW_TRACKING_URI",
-        show_envvar=True,
-        help="Database or server of MLflow. Default: sqlite:///mlruns/mlflow.db",
-    ),
-    _storage(
-        "--artifacts",
-        metavar="DIR|URI",
-        help="Root of MLflow's artifacts. Default: mlruns/artifacts",
-    ),
-    _storage(
-        "--checkpoints",
-        metavar="DIR|mlflow",
-        help="A directory that all workers share, or mlflow for MLflow's artifacts."
-        " Default: mlruns/checkpoints",
-    ),
+    partial(storage_option, make=_storage),
+    partial(tracking_options, make=_storage),
+    partial(checkpoints_option, make=_storage),
     _storage(
         "--keep-best",
         type=_COUNT,
@@ -360,144 +330,3 @@ def _added(options: Sequence[Callable[[Function], Function]], command: Function)
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def launch_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of ``LaunchOptions`` that parsed options mean.
-
-    Raises:
-        UserError: If the limit on disk space is no size, or an option of Ray has no Ray.
-    """
-    return {
-        "stages": given["stages"],
-        "plan": given["plan"],
-        "plan_options": given["plan_option"],
-        "sampler": given["sampler"],
-        "sampler_options": given["sampler_option"],
-        "max_epochs_total": given["max_epochs_total"],
-        "flat_trials": given["flat_trials"],
-        "extend_borders": given["extend_borders"],
-        "folds": given["folds"],
-        "engine": given["engine"],
-        "ray": _ray(given),
-        **_any_search(given),
-    }
-
-
-def race_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of ``nnstudy.engines.race`` that parsed options mean.
-
-    Raises:
-        UserError: If the limit on disk space is no size, or an option has no sampler.
-    """
-    by_sampler: dict[str, dict[str, Any]] = {}
-    for key, value in given["sampler_option"].items():
-        sampler, dot, option = key.partition(".")
-        if not dot:
-            raise UserError(f"whose option is {key}? Name the sampler: tpe.{key}=...")
-        by_sampler.setdefault(sampler, {})[option] = value
-    return {
-        "samplers": given["samplers"],
-        "seeds": given["seeds"],
-        "sampler_options": by_sampler,
-        **_any_search(given),
-    }
-
-
-def _any_search(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": given["name"],
-        "trials": given["trials"],
-        "workers": given["workers"],
-        "pruner": given["pruner"],
-        "pruner_options": given["pruner_option"],
-        "seed": given["seed"],
-        "deterministic": given["deterministic"],
-        "preflight": not given["no_preflight"],
-        **_what_is_trained(given),
-        **worker_fields(given),
-    }
-
-
-def confirm_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of ``LaunchOptions`` that the options of a confirmation mean.
-
-    Raises:
-        UserError: As ``launch_fields``.
-    """
-    return {
-        "workers": given["workers"],
-        "engine": given["engine"],
-        "ray": _ray(given),
-        **worker_fields(given),
-    }
-
-
-def check_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of ``LaunchOptions`` that the options of a check mean."""
-    from nnstudy.search.settings import Settings
-
-    return {
-        "data_directory": given["data_dir"],
-        "download": given["download"],
-        "settings": Settings(device=given["device"], threads=given["threads"] or 1),
-        **_what_is_trained(given),
-    }
-
-
-def _what_is_trained(given: Mapping[str, Any]) -> dict[str, Any]:
-    from nnstudy.data import Subset
-
-    return {
-        "epochs": given["epochs"],
-        "subset": Subset(given["classes"], given["examples"], given["valid_examples"]),
-        "selection": given["selection"],
-        "validate_every": given["validate_every"],
-        "precision": given["precision"],
-    }
-
-
-def worker_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of ``LaunchOptions`` that the options of a worker mean."""
-    return {
-        "storage": given["storage"],
-        "tracking_uri": given["tracking_uri"],
-        "artifacts": given["artifacts"],
-        "data_directory": given["data_dir"],
-        "download": given["download"],
-        "timeout": given["timeout"],
-        "settings": _settings(given),
-    }
-
-
-def _ray(given: Mapping[str, Any]) -> RayOptions:
-    from nnstudy.engines.options import RayOptions
-
-    asked = {name: given[name] for name in _OF_RAY if given[name] is not None}
-    if asked and given["engine"] != "ray":
-        option = next(iter(asked)).replace("_", "-")
-        raise UserError(f"--{option} is for workers that Ray runs: add --engine ray")
-    return RayOptions(**asked)
-
-
-def _settings(given: Mapping[str, Any]) -> Settings:
-    from nnstudy.search.settings import Settings
-    from nnstudy.training.checkpoints import parse_size
-
-    chosen = given["checkpoints"]
-    threads = given["threads"]
-    if threads is None:
-        threads = max(1, int(given.get("cpus_per_trial") or 1))
-    places: dict[str, Any] = {"upload": chosen == IN_MLFLOW}
-    if chosen and chosen != IN_MLFLOW:
-        places["checkpoints"] = Path(chosen)
-    return Settings(
-        device=given["device"],
-        keep_best=given["keep_best"],
-        keep_every=given["keep_every"],
-        disk_limit=parse_size(given["disk_limit"]) if given["disk_limit"] else None,
-        threads=threads,
-        checkpoint_every=given["checkpoint_every"],
-        patience=given["patience"],
-        **places,
-    )

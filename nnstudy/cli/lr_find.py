@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnstudy.cli import words
-from nnstudy.cli.options import complete_study, json_option, key_values
+from nnstudy.cli.options import (
+    complete_study,
+    data_dir_option,
+    device_option,
+    download_option,
+    json_option,
+    key_values,
+)
 
 if TYPE_CHECKING:
     from nnstudy.diagnostics import RangeTest
@@ -69,15 +76,9 @@ Examples:
     metavar="PNG",
     help="Where to draw the loss against the rate. Default: NAME-rates.png",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="NNSTUDY_DATA_DIR",
-    show_envvar=True,
-    help="Where data files are. Default: data",
-)
-@click.option("--download", is_flag=True, help="Fetch data files that are missing.")
-@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
+@data_dir_option
+@download_option
+@device_option
 @json_option
 def lr_find(
     study: str,

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 DEFAULT_DATABASE = "mlruns/optuna.db"
 
+IN_MLFLOW = "mlflow"
+"""Says that checkpoints are MLflow's artifacts."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+Make: TypeAlias = Callable[..., Callable[[Command], Command]]
+"""Makes an option: ``click.option``, or that of a topic."""
 
 
 def complete_study(
@@ -29,9 +35,18 @@ def complete_study(
     return items or [CompletionItem(incomplete, type="file")]
 
 
-def storage_option(command: Command) -> Command:
+def study_option(command: Command, make: Make[Command] = click.option) -> Command:
+    """Adds ``--study``: where the code of a stored study is."""
+    return make(
+        "--study",
+        metavar="STUDY",
+        help="The study here: a name or path/to/study.py. Default: as it was launched.",
+    )(command)
+
+
+def storage_option(command: Command, make: Make[Command] = click.option) -> Command:
     """Adds ``--storage``."""
-    return click.option(
+    return make(
         "--storage",
         metavar="URL",
         envvar="NNSTUDY_STORAGE",
@@ -40,20 +55,79 @@ def storage_option(command: Command) -> Command:
     )(command)
 
 
-def tracking_options(command: Command) -> Command:
+def tracking_options(command: Command, make: Make[Command] = click.option) -> Command:
     """Adds ``--tracking-uri`` and ``--artifacts``."""
-    command = click.option(
+    command = make(
         "--artifacts",
         metavar="DIR|URI",
         help="Root of MLflow's artifacts. Default: mlruns/artifacts",
     )(command)
-    return click.option(
+    return make(
         "--tracking-uri",
         metavar="URI",
         envvar="MLFLOW_TRACKING_URI",
         show_envvar=True,
         help="Database or server of MLflow. Default: sqlite:///mlruns/mlflow.db",
     )(command)
+
+
+def checkpoints_option(command: Command, make: Make[Command] = click.option) -> Command:
+    """Adds ``--checkpoints``: where they are written, a directory or ``IN_MLFLOW``."""
+    return make(
+        "--checkpoints",
+        metavar="DIR|mlflow",
+        help="A directory that all workers share, or mlflow for MLflow's artifacts."
+        " Default: mlruns/checkpoints",
+    )(command)
+
+
+def data_dir_option(command: Command, make: Make[Command] = click.option) -> Command:
+    """Adds ``--data-dir``."""
+    return make(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="NNSTUDY_DATA_DIR",
+        show_envvar=True,
+        help="Where data files are. Default: data",
+    )(command)
+
+
+def download_option(command: Command, make: Make[Command] = click.option) -> Command:
+    """Adds ``--download``."""
+    return make("--download", is_flag=True, help="Fetch data files that are missing.")(command)
+
+
+def device_option(command: Command, make: Make[Command] = click.option) -> Command:
+    """Adds ``--device``."""
+    return make("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")(
+        command
+    )
+
+
+def rebuilding_options(command: Command) -> Command:
+    """Adds where a stored study is, and what its networks are rebuilt with."""
+    command = data_dir_option(device_option(command))
+    command = click.option(
+        "--checkpoints",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where the checkpoints are, if they have been moved.",
+    )(command)
+    return storage_option(tracking_options(command))
+
+
+def rebuilding_fields(
+    *, checkpoints: Path | None, data_dir: Path | None, device: str
+) -> dict[str, Any]:
+    """Returns the arguments ``settings`` and ``data_directory`` that networks are rebuilt by."""
+    from dataclasses import replace
+
+    from nnstudy.search.settings import Settings
+
+    settings = Settings(device=device)
+    return {
+        "settings": replace(settings, checkpoints=checkpoints) if checkpoints else settings,
+        "data_directory": data_dir,
+    }
 
 
 def json_option(command: Command) -> Command:

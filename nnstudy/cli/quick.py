@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from nnstudy.cli import words
-from nnstudy.cli.launch_options import launch_fields
+from nnstudy.cli.launch_fields import launch_fields
 from nnstudy.cli.retyping import program, retyped
 from nnstudy.errors import UserError
 

@@ -10,7 +10,8 @@ import click
 
 from nnstudy.cli import words
 from nnstudy.cli.exit_codes import INTERRUPTED
-from nnstudy.cli.launch_options import race_fields, race_options
+from nnstudy.cli.launch_fields import race_fields
+from nnstudy.cli.launch_options import race_options
 from nnstudy.cli.options import complete_study
 from nnstudy.cli.retyping import program, retyped
 from nnstudy.cli.topics import TopicCommand

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnstudy.cli.exit_codes import INTERRUPTED
-from nnstudy.cli.launch_options import worker_fields, worker_options
-from nnstudy.cli.options import complete_study
+from nnstudy.cli.launch_fields import worker_fields
+from nnstudy.cli.launch_options import worker_options
+from nnstudy.cli.options import complete_study, study_option
 from nnstudy.cli.topics import TopicCommand
 
 if TYPE_CHECKING:
@@ -32,11 +33,7 @@ and MLFLOW_TRACKING_URI stand for the options.
 """,
 )
 @click.argument("name", shell_complete=complete_study)
-@click.option(
-    "--study",
-    metavar="STUDY",
-    help="The study here: a name or path/to/study.py. Default: as it was launched.",
-)
+@study_option
 @worker_options
 @click.pass_context
 def worker(

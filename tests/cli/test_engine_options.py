@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nnstudy.cli import main
-from nnstudy.cli.launch_options import ENGINES, launch_fields
+from nnstudy.cli.launch_fields import launch_fields
+from nnstudy.cli.launch_options import ENGINES
 from nnstudy.engines import LaunchOptions, RayOptions
 from nnstudy.errors import UserError
 

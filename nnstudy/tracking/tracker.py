@@ -71,6 +71,8 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         self.client = MlflowClient(self.location.uri)
+        if self.location.sqlite_file:
+            database.commit_to_the_log(self.client)
         if is_server and reach:
             with explained(self.location):
                 self.client.search_experiments(max_results=1)

@@ -81,6 +81,13 @@ Examples:
     help="How answers are made one; numbers have their mean.",
 )
 @_answers("--test", is_flag=True, help="Measure on the test part at the end, once.")
+@click.option(
+    "--no-model",
+    "model",
+    flag_value=False,
+    default=True,
+    help="Do not log and register it as a model that can be used.",
+)
 @study_option
 @click.option(
     "--output",
@@ -129,4 +136,7 @@ def _described(result: EnsembleResult) -> str:
         lines.append(sentence_of(result.test, made))
         times = "once" if result.test_looks == 1 else f"{result.test_looks} times in all"
         lines.append(f"the test part was looked at {times}; each look is recorded with the study")
+    if result.model is not None:
+        version = f", version {result.model.version} of {result.study}"
+        lines.append(f"model:      {result.model.uri}{version if result.model.version else ''}")
     return "\n".join([*lines, f"ensemble:   {result.file}", f"MLflow:     {result.tracking}"])

@@ -19,6 +19,7 @@ from nnstudy.cli.launch import launch
 from nnstudy.cli.list import list_
 from nnstudy.cli.lr_find import lr_find
 from nnstudy.cli.new import new
+from nnstudy.cli.predict import predict
 from nnstudy.cli.race import race
 from nnstudy.cli.status import status
 from nnstudy.cli.stop import stop
@@ -82,7 +83,7 @@ def program() -> None:
 
 
 for _command in (
-    *(launch, worker, confirm, ensemble, check, lr_find, race, status, importance, list_),
+    *(launch, worker, confirm, ensemble, predict, check, lr_find, race, status, importance, list_),
     *(new, ui, stop, enqueue, evaluate, doctor),
 ):
     program.add_command(_command)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -97,13 +97,19 @@ class Normalisation:
             return lambda raw: raw.to(torch.float32, copy=True).mul_(scale)
         return lambda raw: raw.to(torch.float32, copy=True).mul_(scale).add_(shift)
 
-    def to_dict(self) -> dict[str, object]:
-        """Returns mean, std (flat lists) and full scale as JSON-ready values."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns mean, std (nested lists, of their shape) and full scale as JSON-ready values."""
         return {
-            "mean": self.mean.flatten().tolist(),
-            "std": self.std.flatten().tolist(),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
             "full_scale": self.full_scale,
         }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Normalisation:
+        """Makes the normalisation that ``to_dict`` gave."""
+        mean, std = (torch.tensor(fields[name], dtype=torch.float64) for name in ("mean", "std"))
+        return cls(mean, std, fields["full_scale"])
 
 
 class _Moments:

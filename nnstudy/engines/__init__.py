@@ -6,6 +6,7 @@ from nnstudy.engines.ensembling import EnsembleResult, ensemble
 from nnstudy.engines.joining import JoinResult, join
 from nnstudy.engines.launch import LaunchResult, launch
 from nnstudy.engines.options import LaunchOptions, RayOptions
+from nnstudy.engines.predicting import PredictResult, predict
 from nnstudy.engines.quick import quick
 from nnstudy.engines.quick_result import QuickResult
 from nnstudy.engines.race import Race, race
@@ -17,6 +18,7 @@ __all__ = [
     "JoinResult",
     "LaunchOptions",
     "LaunchResult",
+    "PredictResult",
     "QuickResult",
     "Race",
     "RayOptions",
@@ -26,6 +28,7 @@ __all__ = [
     "ensemble",
     "join",
     "launch",
+    "predict",
     "quick",
     "race",
 ]

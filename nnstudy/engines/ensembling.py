@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nnstudy.data import Data
 from nnstudy.engines.joining import refuse_missing_tracking, refuse_other_runs
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.ensembles.candidates import (
@@ -21,6 +22,7 @@ from nnstudy.ensembles.combination import Combine, refuse_unfit
 from nnstudy.ensembles.cross_fitting import FEWEST_EXAMPLES, compare
 from nnstudy.ensembles.ensemble import Ensemble
 from nnstudy.ensembles.look import TakenLook, look_once, taken_look
+from nnstudy.ensembles.packaging.publishing import publish
 from nnstudy.ensembles.pool import fill
 from nnstudy.ensembles.predictions import Predictor
 from nnstudy.ensembles.procedure import Procedure
@@ -32,12 +34,15 @@ from nnstudy.search.keeping import fetch_checkpoint, sibling_checkpoints
 from nnstudy.search.opening import load_planned_data
 from nnstudy.search.patience import database_errors_explained
 from nnstudy.search.rebuilding import load_planned_study
+from nnstudy.search.settings import Settings
 from nnstudy.search.storage import open_storage, storage_url
 from nnstudy.search.stored import StoredStage, require_stages
 from nnstudy.search.test_looks import test_looks
 from nnstudy.secret_urls import mask
 from nnstudy.study import Study
+from nnstudy.study.sources import Sources
 from nnstudy.tracking import Tracker
+from nnstudy.tracking.models import LoggedModel
 
 DEFAULT_MEMBERS = 10
 _CANDIDATES_PER_MEMBER = 5
@@ -58,6 +63,7 @@ class EnsembleResult:
         test_looks: How often the study's test part was looked at in all.
         file: Where it is kept.
         run_id: Its MLflow run.
+        model: The model of MLflow that answers as it does; None where there is none.
         storage: URL of Optuna's storage, its password masked.
         tracking: URI of MLflow, its password masked.
     """
@@ -68,6 +74,7 @@ class EnsembleResult:
     test_looks: int
     file: Path
     run_id: str
+    model: LoggedModel | None
     storage: str
     tracking: str
 
@@ -78,6 +85,8 @@ class EnsembleResult:
             "test_looks": self.test_looks,
             "file": str(self.file),
             "run_id": self.run_id,
+            "model": self.model and self.model.uri,
+            "model_version": self.model and self.model.version,
             "storage": self.storage,
             "tracking": self.tracking,
         }
@@ -94,6 +103,7 @@ def ensemble(
     bags: int = 0,
     seed: int = 0,
     test: bool = False,
+    model: bool = True,
     study: Study | str | None = None,
     output: Path = Path("mlruns/ensembles"),
     warn: Warn = lambda text: None,
@@ -115,6 +125,7 @@ def ensemble(
         bags: Of greedy selection: in how many random halves it is repeated.
         seed: Where folds and halves come from.
         test: Whether to measure on the test part, once.
+        model: Whether to log and register it as a model that can be used.
         study: The study, or where it is here: a name, or the path of a study file; default: as
             it was named at its launch.
         output: Where the ensembles of studies are kept.
@@ -143,11 +154,12 @@ def ensemble(
         found = wanted.candidates_of(ranked, tracker, given)
         size = wanted.size(found, warn)
         loaded, code = _load(stages, study, warn)
+        data = load_planned_data(loaded, plan, directory=given.data_directory)
         with tempfile.TemporaryDirectory() as scratch:
             predictor = Predictor(
                 loaded,
-                code,
-                load_planned_data(loaded, plan, directory=given.data_directory),
+                code.hash if code else "",
+                data,
                 given.settings,
                 lambda place: fetch_checkpoint(tracker, place, Path(scratch)),
                 output / name / "predictions",
@@ -158,7 +170,7 @@ def ensemble(
             procedure = Procedure(select, combine, size, bags, seed)
             made = Ensemble(
                 plan,
-                code,
+                predictor.code,
                 wanted.sources,
                 procedure,
                 pool,
@@ -169,6 +181,9 @@ def ensemble(
         told = _told(made, look)
         file = made.save(output / name, told)
         run_id = track(tracker, made, look, told, file)
+        published = (
+            _publish(made, code, data, given.settings, tracker, run_id, warn) if model else None
+        )
         looks = sum(len(test_looks(stage.optuna_study)) for stage in stored)
     return EnsembleResult(
         study=name,
@@ -177,6 +192,7 @@ def ensemble(
         test_looks=looks,
         file=file,
         run_id=run_id,
+        model=published,
         storage=mask(storage_url(given.storage)),
         tracking=tracker.masked_uri,
     )
@@ -239,13 +255,36 @@ class _Wanted:
 
 def _load(
     stages: Sequence[StoredStage], study: Study | str | None, warn: Warn
-) -> tuple[Study, str]:
+) -> tuple[Study, Sources | None]:
     if isinstance(study, Study):
-        return study, ""
+        return study, None
     versions = {tuple(sorted(stage.plan.sources.items())): stage.plan for stage in stages}
     for plan in list(versions.values())[1:]:
         load_planned_study(plan, warn, reference=study)
     return load_planned_study(stages[0].plan, warn, reference=study)
+
+
+def _publish(
+    made: Ensemble,
+    code: Sources | None,
+    data: Data,
+    settings: Settings,
+    tracker: Tracker,
+    run_id: str,
+    warn: Warn,
+) -> LoggedModel | None:
+    """Logs the ensemble as a model. Where that cannot be, all else that was made still stands."""
+    if code is None:
+        warn("the ensemble is not logged as a model, since its study has no file to rebuild it by")
+        return None
+    try:
+        model = publish(made, code, data, settings, tracker, run_id)
+    except UserError as error:
+        warn(f"the ensemble is not logged as a model: {error}")
+        return None
+    if model.not_registered:
+        warn(f"the ensemble is logged as {model.uri}, but not registered: {model.not_registered}")
+    return model
 
 
 def _refuse_empty_parts(data: dict[str, Any], *, test: bool) -> None:

@@ -71,7 +71,7 @@ class Predictor:
                 cannot be rebuilt.
         """
         path = self._weights(candidate)
-        digest = _hash(path)
+        digest = hash_of_file(path)
         key = hashlib.blake2b(f"{digest} {self.data.digest} {self.code}".encode(), digest_size=16)
         kept = self.directory / f"{key.hexdigest()}.safetensors"
         if self.code and (found := _read(kept, digest)) is not None:
@@ -164,6 +164,7 @@ def _read(path: Path, digest: str) -> Outputs | None:
     return Outputs(scores, cast("Link", link), digest)
 
 
-def _hash(path: Path) -> str:
+def hash_of_file(path: Path) -> str:
+    """Returns the BLAKE2b hash of a file, 32 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -20,7 +20,7 @@ from nnstudy.search.settings import Settings
 from nnstudy.study import Study
 from nnstudy.study.building import build_training
 from nnstudy.study.loading import load_study
-from nnstudy.study.sources import collect_sources
+from nnstudy.study.sources import Sources, collect_sources
 from nnstudy.training import Training
 from nnstudy.training.checkpoints import read_weights
 from nnstudy.training.devices import resolve_device
@@ -162,7 +162,7 @@ def rebuild_with(
 
 def load_planned_study(
     plan: Plan, warn: Callable[[str], None], *, reference: str | None = None
-) -> tuple[Study, str]:
+) -> tuple[Study, Sources]:
     """Loads the study of a stored stage from its file.
 
     Args:
@@ -171,7 +171,7 @@ def load_planned_study(
         reference: Where the study is here; default: as it was named at its launch.
 
     Returns:
-        The study, and the hash of its sources.
+        The study, and its sources.
 
     Raises:
         UserError: If it cannot be loaded.
@@ -181,7 +181,7 @@ def load_planned_study(
     if plan.sources:
         for change in sources.differences(plan.sources):
             warn(f"since {plan.name!r} was launched: {change}")
-    return replace(loaded.study, name=plan.study), sources.hash
+    return replace(loaded.study, name=plan.study), sources
 
 
 def _rebuild(

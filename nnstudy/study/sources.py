@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import io
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -29,10 +29,12 @@ class Sources:
         files: Their texts. A module ``layers.blocks`` is ``layers/blocks.py`` wherever it
             was found, so that the files written to one folder import each other there, and
             the hash does not depend on where the study was launched.
+        variable: What the study is called in its file.
     """
 
     main: str
     files: Mapping[str, str]
+    variable: str = "study"
 
     @cached_property
     def per_file(self) -> dict[str, str]:
@@ -68,10 +70,7 @@ class Sources:
             UserError: If a path leads out of ``directory``, which only sources that were
                 tampered with have. Nothing is written then.
         """
-        for name in self.files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
-                raise UserError(f"The kept sources hold {name!r}, which leads out of {directory}")
+        _refuse_ways_out(self.files, directory)
         for name, text in self.files.items():
             target = directory / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +78,47 @@ class Sources:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
             target.write_text(text, encoding=encoding, newline="\n")
         return directory / self.main
+
+
+def read_verified(
+    directory: Path, main: str, hashes: Mapping[str, str], variable: str = "study"
+) -> Sources:
+    """Returns sources that ``Sources.write_to`` has written, if they are still the same.
+
+    Nothing is run.
+
+    Args:
+        directory: Where they are.
+        main: Which of the files holds the study.
+        hashes: What each file's hash must be, by path: a former ``Sources.per_file``.
+        variable: What the study is called in its file.
+
+    Raises:
+        UserError: If a file is missing, cannot be read or has another hash.
+    """
+    _refuse_ways_out([main, *hashes], directory)
+    files = {}
+    for name in hashes:
+        try:
+            files[name] = importlib.util.decode_source((directory / name).read_bytes())
+        except (OSError, SyntaxError, UnicodeError) as error:
+            raise UserError(f"the kept code {directory / name} cannot be read: {error}") from error
+    found = Sources(main, files, variable)
+    if changes := found.differences(hashes):
+        raise UserError(
+            f"the code that is kept in {directory} is not what the study ran with"
+            f" ({', '.join(changes)}), so it is not run"
+        )
+    if main not in files:
+        raise UserError(f"the code that is kept in {directory} has no study file {main}")
+    return found
+
+
+def _refuse_ways_out(names: Iterable[str], directory: Path) -> None:
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(f"The kept sources hold {name!r}, which leads out of {directory}")
 
 
 def hash_of_files(per_file: Mapping[str, str]) -> str:
@@ -113,7 +153,7 @@ def collect_sources(loaded: LoadedStudy) -> Sources:
                 seen.add(name)
                 waiting.append(name)
     _check_size(files)
-    return Sources(main, dict(sorted(files.items())))
+    return Sources(main, dict(sorted(files.items())), loaded.object_name)
 
 
 def _belongs(module: str, path: Path, loaded: LoadedStudy) -> bool:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 _LEVELS = {
     "alembic": logging.WARNING,  # a line for each of a hundred migrations
+    "mlflow.models.signature": logging.WARNING,  # what it infers and what it does not
+    "mlflow.pyfunc": logging.WARNING,
+    "mlflow.store.artifact.artifact_repo": logging.WARNING,
     "mlflow.store.db.utils": logging.CRITICAL,  # a traceback for each failed write
     "urllib3.connectionpool": logging.ERROR,  # a line for each retry
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -106,3 +108,11 @@ def test_standardised_targets_can_be_turned_back():
 def test_a_normalisation_is_described_in_numbers():
     fitted = Normalisation.fit([torch.tensor([[0], [255]], dtype=torch.uint8)], "standardise")
     assert fitted.to_dict() == {"mean": [0.5], "std": [0.5], "full_scale": 255.0}
+
+
+def test_a_described_normalisation_is_made_again_with_its_shape():
+    fitted = Normalisation.fit([torch.rand(5, 3, 2, 2)], "standardise")
+    again = Normalisation.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    assert again.mean.shape == (3, 1, 1)
+    assert torch.equal(again.mean, fitted.mean)
+    assert torch.equal(again.std, fitted.std)

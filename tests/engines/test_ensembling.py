@@ -86,7 +86,8 @@ def made(
     place: Place, output: Path, warnings: list[str] | None = None, **asked: Any
 ) -> EnsembleResult:
     told = [] if warnings is None else warnings
-    return ensemble("toy", output=output, warn=told.append, **place.options(), **asked)
+    options = {"model": False, **place.options(), **asked}
+    return ensemble("toy", output=output, warn=told.append, **options)
 
 
 @contextmanager

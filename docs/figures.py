@@ -31,7 +31,7 @@ METHOD = ROOT / "docs" / "method.md"
 PAGES = {
     ROOT / "README.md": [("nielsen_mnist", "overhead", "monitors", "false_alarms", "race")],
     ROOT / "docs" / "reliability.md": [("throughput",)],
-    METHOD: [("coarse_to_fine",), ("borders",), ("confirm",), ("verdicts",)],
+    METHOD: [("coarse_to_fine",), ("borders",), ("confirm",), ("verdicts",), ("one_module",)],
     ROOT / "docs" / "reproductions.md": [("reproductions",)],
 }
 
@@ -112,6 +112,19 @@ def _throughput_rows(result: Result) -> list[str]:
         for n in result["ratio_to_one_worker"]
         if n != "1"
     ]
+
+
+def _one_module_rows(result: Result) -> list[str]:
+    return [
+        f"| One example to {result['members']} networks of one architecture, in turn over batched:"
+        f" {row['case']}, {_threads(row['threads'])} | **{row['speedup']:.2f}**"
+        f" ({row['low']:.2f} to {row['high']:.2f}) | above 1 where batching is worth it |"
+        for row in result["rows"]
+    ]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _false_alarms_rows(result: Result) -> list[str]:
@@ -425,6 +438,7 @@ ROWS = {
     "nielsen_mnist": _nielsen_rows,
     "overhead": _overhead_rows,
     "monitors": _monitors_rows,
+    "one_module": _one_module_rows,
     "throughput": _throughput_rows,
     "verdicts": _verdict_rows,
     "false_alarms": _false_alarms_rows,

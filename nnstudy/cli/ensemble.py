@@ -88,6 +88,12 @@ Examples:
     default=True,
     help="Do not log and register it as a model that can be used.",
 )
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the model to a file of torch.export, .pt2, which needs no study's code.",
+)
 @study_option
 @click.option(
     "--output",
@@ -136,7 +142,10 @@ def _described(result: EnsembleResult) -> str:
         lines.append(sentence_of(result.test, made))
         times = "once" if result.test_looks == 1 else f"{result.test_looks} times in all"
         lines.append(f"the test part was looked at {times}; each look is recorded with the study")
-    if result.model is not None:
-        version = f", version {result.model.version} of {result.study}"
-        lines.append(f"model:      {result.model.uri}{version if result.model.version else ''}")
+    if result.published is not None:
+        model = result.published.model
+        version = f", version {model.version} of {result.study}" if model.version else ""
+        lines.append(f"model:      {model.uri}{version}")
+    if result.exported is not None:
+        lines.append(f"exported:   {result.exported}")
     return "\n".join([*lines, f"ensemble:   {result.file}", f"MLflow:     {result.tracking}"])

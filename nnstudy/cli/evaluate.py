@@ -53,6 +53,7 @@ def evaluate(
     checkpoints: Path | None,
     data_dir: Path | None,
     device: str,
+    kept_code: bool,
     as_json: bool,
 ) -> None:
     """Measure a finished trial of the study NAME again, with its best weights.
@@ -73,6 +74,7 @@ def evaluate(
         part=part,
         tracking_uri=tracking_uri,
         artifacts=artifacts,
+        kept_code=kept_code,
         warn=lambda text: click.echo(f"Warning: {text}", err=True),
         **rebuilding_fields(checkpoints=checkpoints, data_dir=data_dir, device=device),
     )

@@ -106,7 +106,11 @@ def device_option(command: Command, make: Make[Command] = click.option) -> Comma
 
 def rebuilding_options(command: Command) -> Command:
     """Adds where a stored study is, and what its networks are rebuilt with."""
-    command = data_dir_option(device_option(command))
+    command = click.option(
+        "--kept-code",
+        is_flag=True,
+        help="Run the study's code that MLflow keeps, verified by its hash, not a file here.",
+    )(data_dir_option(device_option(command)))
     command = click.option(
         "--checkpoints",
         type=click.Path(path_type=Path, file_okay=False),

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nnstudy.data import Data
+from nnstudy.engines.ensemble_code import load_code
 from nnstudy.engines.joining import refuse_missing_tracking, refuse_other_runs
 from nnstudy.engines.options import LaunchOptions
+from nnstudy.engines.publishing import try_to_publish
 from nnstudy.ensembles.candidates import (
     Candidate,
     Source,
@@ -22,7 +23,7 @@ from nnstudy.ensembles.combination import Combine, refuse_unfit
 from nnstudy.ensembles.cross_fitting import FEWEST_EXAMPLES, compare
 from nnstudy.ensembles.ensemble import Ensemble
 from nnstudy.ensembles.look import TakenLook, look_once, taken_look
-from nnstudy.ensembles.packaging.publishing import publish
+from nnstudy.ensembles.packaging.publishing import Published
 from nnstudy.ensembles.pool import fill
 from nnstudy.ensembles.predictions import Predictor
 from nnstudy.ensembles.procedure import Procedure
@@ -33,16 +34,12 @@ from nnstudy.errors import UserError
 from nnstudy.search.keeping import fetch_checkpoint, sibling_checkpoints
 from nnstudy.search.opening import load_planned_data
 from nnstudy.search.patience import database_errors_explained
-from nnstudy.search.rebuilding import load_planned_study
-from nnstudy.search.settings import Settings
 from nnstudy.search.storage import open_storage, storage_url
-from nnstudy.search.stored import StoredStage, require_stages
+from nnstudy.search.stored import require_stages
 from nnstudy.search.test_looks import test_looks
 from nnstudy.secret_urls import mask
 from nnstudy.study import Study
-from nnstudy.study.sources import Sources
 from nnstudy.tracking import Tracker
-from nnstudy.tracking.models import LoggedModel
 
 DEFAULT_MEMBERS = 10
 _CANDIDATES_PER_MEMBER = 5
@@ -63,7 +60,8 @@ class EnsembleResult:
         test_looks: How often the study's test part was looked at in all.
         file: Where it is kept.
         run_id: Its MLflow run.
-        model: The model of MLflow that answers as it does; None where there is none.
+        published: What was made of it that can be used; None where it is not a model.
+        exported: The file of ``torch.export``; None where there is none.
         storage: URL of Optuna's storage, its password masked.
         tracking: URI of MLflow, its password masked.
     """
@@ -74,7 +72,8 @@ class EnsembleResult:
     test_looks: int
     file: Path
     run_id: str
-    model: LoggedModel | None
+    published: Published | None
+    exported: Path | None
     storage: str
     tracking: str
 
@@ -85,8 +84,10 @@ class EnsembleResult:
             "test_looks": self.test_looks,
             "file": str(self.file),
             "run_id": self.run_id,
-            "model": self.model and self.model.uri,
-            "model_version": self.model and self.model.version,
+            "model": self.published and self.published.model.uri,
+            "model_version": self.published and self.published.model.version,
+            "layout": self.published and asdict(self.published.layout),
+            "exported": self.exported and str(self.exported),
             "storage": self.storage,
             "tracking": self.tracking,
         }
@@ -104,7 +105,9 @@ def ensemble(
     seed: int = 0,
     test: bool = False,
     model: bool = True,
+    export: Path | None = None,
     study: Study | str | None = None,
+    kept_code: bool = False,
     output: Path = Path("mlruns/ensembles"),
     warn: Warn = lambda text: None,
     **options: Any,
@@ -126,8 +129,11 @@ def ensemble(
         seed: Where folds and halves come from.
         test: Whether to measure on the test part, once.
         model: Whether to log and register it as a model that can be used.
+        export: Where to write that model as a program of ``torch.export``; None: nowhere.
         study: The study, or where it is here: a name, or the path of a study file; default: as
             it was named at its launch.
+        kept_code: Whether to run the code that MLflow keeps with the study, after its hash was
+            verified, and not a study file that is here.
         output: Where the ensembles of studies are kept.
         warn: Told what should be known of, in words.
         options: Fields of ``LaunchOptions`` that say where things are: ``storage``,
@@ -140,6 +146,10 @@ def ensemble(
     given = LaunchOptions(**{**options, "name": name, "preflight": False})
     wanted = _Wanted(tuple(sources), members, candidates)
     wanted.refuse_nonsense(select, bags)
+    if kept_code and study is not None:
+        raise UserError("--kept-code is the study's code in MLflow: leave out --study, or it")
+    if export is not None and not model:
+        raise UserError("what is exported is the model: leave out --no-model, or --export")
     with database_errors_explained():
         storage = open_storage(storage_url(given.storage), create=False)
         stored = require_stages(storage, name)
@@ -153,7 +163,7 @@ def ensemble(
         refuse_other_runs(tracker, plan)
         found = wanted.candidates_of(ranked, tracker, given)
         size = wanted.size(found, warn)
-        loaded, code = _load(stages, study, warn)
+        loaded, code = load_code(stages, study, tracker if kept_code else None, warn)
         data = load_planned_data(loaded, plan, directory=given.data_directory)
         with tempfile.TemporaryDirectory() as scratch:
             predictor = Predictor(
@@ -182,7 +192,9 @@ def ensemble(
         file = made.save(output / name, told)
         run_id = track(tracker, made, look, told, file)
         published = (
-            _publish(made, code, data, given.settings, tracker, run_id, warn) if model else None
+            try_to_publish(made, code, data, given.settings, tracker, run_id, export, warn)
+            if model
+            else None
         )
         looks = sum(len(test_looks(stage.optuna_study)) for stage in stored)
     return EnsembleResult(
@@ -192,7 +204,8 @@ def ensemble(
         test_looks=looks,
         file=file,
         run_id=run_id,
-        model=published,
+        published=published,
+        exported=export if published and not published.not_exported else None,
         storage=mask(storage_url(given.storage)),
         tracking=tracker.masked_uri,
     )
@@ -251,40 +264,6 @@ class _Wanted:
         if "top-trials" in self.sources:
             found |= {one.place: one for one in ranked if one.place not in found}
         return list(found.values())
-
-
-def _load(
-    stages: Sequence[StoredStage], study: Study | str | None, warn: Warn
-) -> tuple[Study, Sources | None]:
-    if isinstance(study, Study):
-        return study, None
-    versions = {tuple(sorted(stage.plan.sources.items())): stage.plan for stage in stages}
-    for plan in list(versions.values())[1:]:
-        load_planned_study(plan, warn, reference=study)
-    return load_planned_study(stages[0].plan, warn, reference=study)
-
-
-def _publish(
-    made: Ensemble,
-    code: Sources | None,
-    data: Data,
-    settings: Settings,
-    tracker: Tracker,
-    run_id: str,
-    warn: Warn,
-) -> LoggedModel | None:
-    """Logs the ensemble as a model. Where that cannot be, all else that was made still stands."""
-    if code is None:
-        warn("the ensemble is not logged as a model, since its study has no file to rebuild it by")
-        return None
-    try:
-        model = publish(made, code, data, settings, tracker, run_id)
-    except UserError as error:
-        warn(f"the ensemble is not logged as a model: {error}")
-        return None
-    if model.not_registered:
-        warn(f"the ensemble is logged as {model.uri}, but not registered: {model.not_registered}")
-    return model
 
 
 def _refuse_empty_parts(data: dict[str, Any], *, test: bool) -> None:

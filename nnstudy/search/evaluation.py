@@ -67,6 +67,7 @@ def evaluate_trial(
     tracking_uri: str | None = None,
     artifacts: str | None = None,
     data_directory: Path | None = None,
+    kept_code: bool = False,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Measures a finished trial's best network on a part of the data.
@@ -84,6 +85,7 @@ def evaluate_trial(
         tracking_uri: URI of MLflow, for checkpoints that are kept there.
         artifacts: Root of its artifacts.
         data_directory: Where data files are.
+        kept_code: Whether to run the code that MLflow keeps, and not the study file.
         warn: Told what should be known of, in words.
 
     Raises:
@@ -93,7 +95,8 @@ def evaluate_trial(
     stages = require_stages(storage, name)
     chosen, trial = _choose(stages, name, stage, number)
     plan = chosen.plan
-    study, _ = load_planned_study(plan, warn)
+    kept_in = Tracker(tracking_uri, artifacts) if kept_code else None
+    study, _ = load_planned_study(plan, warn, kept_in=kept_in)
     data = load_planned_data(study, plan, directory=data_directory)
     with tempfile.TemporaryDirectory() as scratch:
         trained = rebuild(

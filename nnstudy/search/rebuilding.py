@@ -14,13 +14,16 @@ from nnstudy.data import Data, Folds, Part
 from nnstudy.errors import UserError
 from nnstudy.search.endings import facts_of
 from nnstudy.search.keeping import find_checkpoint
+from nnstudy.search.kept_code import fetch_code
 from nnstudy.search.plan import Plan
 from nnstudy.search.ranges.given import RepeatedTrial
 from nnstudy.search.settings import Settings
 from nnstudy.study import Study
 from nnstudy.study.building import build_training
+from nnstudy.study.kept import load_kept
 from nnstudy.study.loading import load_study
 from nnstudy.study.sources import Sources, collect_sources
+from nnstudy.tracking import Tracker
 from nnstudy.training import Training
 from nnstudy.training.checkpoints import read_weights
 from nnstudy.training.devices import resolve_device
@@ -161,14 +164,19 @@ def rebuild_with(
 
 
 def load_planned_study(
-    plan: Plan, warn: Callable[[str], None], *, reference: str | None = None
+    plan: Plan,
+    warn: Callable[[str], None],
+    *,
+    reference: str | None = None,
+    kept_in: Tracker | None = None,
 ) -> tuple[Study, Sources]:
-    """Loads the study of a stored stage from its file.
+    """Loads the study of a stored stage from its file, or from MLflow.
 
     Args:
         plan: The stage.
         warn: Told of source files that have changed since the launch, in words.
         reference: Where the study is here; default: as it was named at its launch.
+        kept_in: MLflow, whose copy of the code is run instead of the file's; that is told.
 
     Returns:
         The study, and its sources.
@@ -176,7 +184,16 @@ def load_planned_study(
     Raises:
         UserError: If it cannot be loaded.
     """
-    loaded = load_study(reference or plan.reference)
+    if kept_in is not None:
+        sources = fetch_code(kept_in, plan)
+        study = load_kept(sources, f"with {plan.name!r} in MLflow", warn)
+        return replace(study, name=plan.study), sources
+    try:
+        loaded = load_study(reference or plan.reference)
+    except UserError as error:
+        if not plan.sources:
+            raise
+        raise UserError(f"{error}\n--kept-code runs the copy that MLflow keeps instead") from error
     sources = collect_sources(loaded)
     if plan.sources:
         for change in sources.differences(plan.sources):

@@ -105,6 +105,16 @@ def test_borders_are_told_with_false_alarms_beside_those_seen(figures: ModuleTyp
     ) in text
 
 
+def test_one_module_is_told_by_architecture_and_threads(figures: ModuleType) -> None:
+    row = {"case": "digits, perceptron 32", "threads": 1, "speedup": 0.9, "low": 0.88, "high": 1}
+    conditions = {key: overhead()[key] for key in ("command", "date", "versions", "machine")}
+    text = figures.table({"one_module": {**conditions, "members": 8, "rows": [row]}})
+    assert (
+        "| One example to 8 networks of one architecture, in turn over batched: digits, perceptron"
+        " 32, 1 thread | **0.90** (0.88 to 1.00) | above 1 where batching is worth it |"
+    ) in text
+
+
 def test_a_page_without_results_says_so(figures: ModuleType) -> None:
     text = f"# x\n{figures.BEGIN}\nold\n{figures.END}\nrest\n"
     assert figures.with_results(ROOT / "README.md", text, {}) == (

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -130,9 +131,9 @@ def made(
 
 def model_of(place: Place, result: EnsembleResult, directory: Path) -> Path:
     """The files of a logged model."""
-    assert result.model is not None
+    assert result.published is not None
     client = Tracker(place.tracking_uri).client
-    location = client.get_logged_model(result.model.model_id).artifact_location
+    location = client.get_logged_model(result.published.model.model_id).artifact_location
     subprocess.run(
         ["cp", "-r", location.removeprefix("file://"), str(directory)], check=True, timeout=60
     )
@@ -183,12 +184,15 @@ def test_the_model_has_signature_example_source_and_pinned_requirements(
     requirements = (directory / "requirements.txt").read_text().split()
     assert all("==" in line for line in requirements)
     assert {"torch", "optuna", "mlflow"} <= {line.partition("==")[0] for line in requirements}
-    assert packed.model is not None
+    assert packed.published is not None
     client = Tracker(searched.tracking_uri).client
     version = client.get_model_version("digits-here", "1")
-    assert (version.run_id, version.tags["nnstudy.model"]) == (packed.run_id, packed.model.model_id)
+    assert (version.run_id, version.tags["nnstudy.model"]) == (
+        packed.run_id,
+        packed.published.model.model_id,
+    )
     outputs = client.get_run(packed.run_id).outputs.model_outputs
-    assert packed.model.model_id in [output.model_id for output in outputs]
+    assert packed.published.model.model_id in [output.model_id for output in outputs]
 
 
 def test_pyfunc_answers_what_predict_answers(
@@ -207,7 +211,10 @@ def test_each_ensemble_is_a_version_and_the_newest_one_is_asked(
     searched: Place, packed: EnsembleResult
 ) -> None:
     second = made(searched, "digits-here", members=2)
-    assert (packed.model and packed.model.version, second.model and second.model.version) == (1, 2)
+    assert (
+        packed.published and packed.published.model.version,
+        second.published and second.published.model.version,
+    ) == (1, 2)
     asked = {"tracking_uri": searched.tracking_uri}
     try:
         assert predict("digits-here", digits(2), **asked).digest == second.ensemble.digest
@@ -215,8 +222,8 @@ def test_each_ensemble_is_a_version_and_the_newest_one_is_asked(
             predict("digits-here", digits(2), version=1, **asked).digest == packed.ensemble.digest
         )
     finally:
-        assert second.model is not None
-        Tracker(searched.tracking_uri).client.delete_logged_model(second.model.model_id)
+        assert second.published is not None
+        Tracker(searched.tracking_uri).client.delete_logged_model(second.published.model.model_id)
     assert predict("digits-here", digits(2), **asked).digest == packed.ensemble.digest
 
 
@@ -231,6 +238,11 @@ def test_that_code_is_run_is_said_before_it_is(package: Path) -> None:
     with pytest.raises(UserError, match=r"not what the study ran with \(study.py changed\)"):
         Answerer.load(package, said.append)
     assert len(said) == 1
+
+
+def test_what_lies_beside_the_code_is_not_imported(package: Path) -> None:
+    (package / "code" / "torch.py").write_text("raise SystemExit('it was run')")
+    Answerer.load(package, say=lambda text: None)
 
 
 @pytest.mark.parametrize(
@@ -286,13 +298,13 @@ def test_what_is_not_there_is_named(
 
 def test_a_model_whose_files_are_gone_is_told(searched: Place) -> None:
     lost = made(searched, "digits-here", members=3)
-    assert lost.model is not None
+    assert lost.published is not None
     client = Tracker(searched.tracking_uri).client
-    place = client.get_logged_model(lost.model.model_id).artifact_location
+    place = client.get_logged_model(lost.published.model.model_id).artifact_location
     Path(place.removeprefix("file://")).rename(searched.directory / "gone")
     with pytest.raises(UserError, match=r"files of the model .* are missing at"):
         predict("digits-here", digits(1), tracking_uri=searched.tracking_uri)
-    client.delete_logged_model(lost.model.model_id)
+    client.delete_logged_model(lost.published.model.model_id)
 
 
 def test_where_there_is_no_registry_the_model_is_logged_and_that_is_said(
@@ -302,11 +314,11 @@ def test_where_there_is_no_registry_the_model_is_logged_and_that_is_said(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     warnings: list[str] = []
     result = made(searched, "digits-here", warnings, members=2)
-    assert result.model is not None
-    assert result.model.version is None
+    assert result.published is not None
+    assert result.published.model.version is None
     assert any("but not registered" in warning for warning in warnings)
     assert predict("digits-here", digits(1), tracking_uri=searched.tracking_uri)
-    Tracker(searched.tracking_uri).client.delete_logged_model(result.model.model_id)
+    Tracker(searched.tracking_uri).client.delete_logged_model(result.published.model.model_id)
 
 
 def test_an_ensemble_that_cannot_be_packed_is_made_all_the_same(
@@ -320,9 +332,48 @@ def test_an_ensemble_that_cannot_be_packed_is_made_all_the_same(
 
     monkeypatch.setattr(publishing, "log_model", refuse)
     result = made(searched, "digits-here", warnings)
-    assert result.model is None
+    assert result.published is None
     assert "the ensemble is not logged as a model: MLflow is away" in warnings[-1]
     assert result.file.exists()
+
+
+@pytest.mark.slow
+def test_what_is_exported_answers_alike_without_the_studys_code(
+    searched: Place, packed: EnsembleResult, tmp_path: Path
+) -> None:
+    file = tmp_path / "out" / "ensemble.pt2"
+    result = made(searched, "digits-here", export=file)
+    assert result.describe()["exported"] == str(file)
+    assert result.published is not None
+    Tracker(searched.tracking_uri).client.delete_logged_model(result.published.model.model_id)
+    with zipfile.ZipFile(file) as archive:
+        starts = {archive.read(name)[:2] for name in archive.namelist()}
+    assert not starts & {b"PK", b"\x80\x02"}, "a pickle, alone or in an archive of its own"
+    script = (
+        "import json, sys, numpy, torch;"
+        "program = torch.export.load(sys.argv[1]).module();"
+        "inputs = torch.from_numpy(numpy.load(sys.argv[2]));"
+        "print(json.dumps(program(inputs)['probabilities'].tolist()));"
+        "assert not any(name.startswith('nnstudy') for name in sys.modules)"
+    )
+    np.save(tmp_path / "inputs.npy", digits(5))
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(file), str(tmp_path / "inputs.npy")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = predict("digits-here", digits(5), tracking_uri=searched.tracking_uri).rows
+    np.testing.assert_allclose(json.loads(done.stdout), wanted["probabilities"].tolist(), atol=1e-6)
+
+
+def test_an_export_without_a_model_is_refused_before_anything_is_computed(
+    searched: Place, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="leave out --no-model, or --export"):
+        made(searched, "digits-here", model=False, export=tmp_path / "x.pt2")
 
 
 @pytest.mark.slow
@@ -339,7 +390,7 @@ def test_a_recipe_that_reads_the_examples_is_told_what_it_may_read(
     place = new_place("reads")
     launch(place, NUMBERS.replace("[8]", f"[{reads}]"))
     warnings: list[str] = []
-    assert made(place, "numbers", warnings).model is None
+    assert made(place, "numbers", warnings).published is None
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(warnings[-1])
 
@@ -441,8 +492,8 @@ def test_behind_a_server_it_is_logged_registered_and_asked(
             (place.directory / "beside.py").write_text(BESIDE)
             launch(place, DIGITS)
             result = made(place, "digits-here")
-            assert result.model is not None
-            assert result.model.version == 1
+            assert result.published is not None
+            assert result.published.model.version == 1
             for version in (None, 1):
                 asked = predict("digits-here", digits(3), tracking_uri=server.url, version=version)
                 assert asked.digest == result.ensemble.digest

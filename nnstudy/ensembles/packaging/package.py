@@ -11,8 +11,8 @@ Weights run no code. The study's code is run to rebuild the networks, after its 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,17 +26,17 @@ from nnstudy.ensembles.combination import Combine, Link
 from nnstudy.ensembles.packaging.module import (
     ClassCombination,
     EnsembleModule,
-    InTurn,
     Normalise,
     NumberCombination,
 )
+from nnstudy.ensembles.packaging.stacking import Layout
 from nnstudy.ensembles.predictions import hash_of_file
 from nnstudy.errors import UserError
 from nnstudy.search.plan import Plan
 from nnstudy.search.rebuilding import rebuild_with
 from nnstudy.study import Study
-from nnstudy.study.loading import load_study
-from nnstudy.study.sources import Sources, hash_of_files, read_verified
+from nnstudy.study.kept import load_kept
+from nnstudy.study.sources import hash_of_files, read_verified
 
 VERSION = 1
 ARTIFACT = "ensemble"
@@ -110,6 +110,7 @@ class Package:
         combine: How their answers are made one.
         temperature: Of the combined probabilities.
         noise: Variance of numbers that is no member's.
+        layout: How the members are computed.
     """
 
     study: str
@@ -127,6 +128,7 @@ class Package:
     combine: Combine
     temperature: float
     noise: float
+    layout: Layout = field(default_factory=Layout)
     version: int = VERSION
 
     @property
@@ -164,7 +166,7 @@ class Package:
                     f" ({fields['nnstudy']}); upgrade"
                 )
             members = tuple(Member(**one) for one in fields["members"])
-            return cls(**{**fields, "members": members})
+            return cls(**{**fields, "members": members, "layout": Layout(**fields["layout"])})
         except OSError as error:
             raise UserError(f"there is no packed ensemble in {directory}: {error}") from error
         except (ValueError, TypeError, KeyError) as error:
@@ -192,13 +194,17 @@ class Package:
             UserError: If a file is missing or is not what it was when the ensemble was packed, or
                 the recipe cannot be asked again.
         """
-        networks = self.networks(directory, say, device)
-        data = self.stand_in()
-        members = InTurn(networks, classes=self.classes)
-        module = EnsembleModule(Normalise(data.normalisation), members, self._combination(data))
-        return module.to(next((p.device for n in networks for p in n.parameters()), "cpu"))
+        return self.assemble(self.networks(directory, say, device)).to(device)
 
-    def networks(self, directory: Path, say: Callable[[str], None], device: str) -> list[nn.Module]:
+    def assemble(self, networks: Sequence[nn.Module]) -> EnsembleModule:
+        """Returns rebuilt networks as one module."""
+        data = self.stand_in()
+        members = self.layout.arrange(networks, classes=self.classes)
+        return EnsembleModule(Normalise(data.normalisation), members, self._combination(data))
+
+    def networks(
+        self, directory: Path, say: Callable[[str], None], device: str = "cpu"
+    ) -> list[nn.Module]:
         """Rebuilds the members' networks; see ``build``."""
         for member in self.members:
             _verify(directory / member.file, member.hash)
@@ -217,9 +223,8 @@ class Package:
 
     def _run_code(self, directory: Path, say: Callable[[str], None]) -> Study:
         sources = read_verified(directory / CODE, self.main, self.code, self.variable)
-        say(running(sources, f"with the ensemble of study {self.study!r}"))
-        loaded = load_study(f"{directory / CODE / self.main}:{self.variable}")
-        return replace(loaded.study, name=self.study)
+        study = load_kept(sources, f"with the ensemble of study {self.study!r}", say)
+        return replace(study, name=self.study)
 
     def _combination(self, data: Data) -> nn.Module:
         votes = self.combine == "vote"
@@ -229,19 +234,6 @@ class Package:
             return NumberCombination(weights, self.noise, data.target_normalisation)
         links = [member.link for member in self.members]
         return ClassCombination(weights, links, self.combine, self.temperature)
-
-
-def running(sources: Sources, where: str) -> str:
-    """Returns the sentence that says which code is run.
-
-    Args:
-        sources: The code, verified.
-        where: With what it is kept.
-    """
-    return (
-        f"running the study's code kept {where} to rebuild its networks:"
-        f" {', '.join(sources.files)} (hash {sources.hash}, verified)"
-    )
 
 
 def _verify(path: Path, wanted: str) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnstudy.data import Data
 from nnstudy.ensembles.ensemble import Ensemble
+from nnstudy.ensembles.packaging.exporting import export
+from nnstudy.ensembles.packaging.module import Normalise
 from nnstudy.ensembles.packaging.package import ARTIFACT, Package
 from nnstudy.ensembles.packaging.packing import example_of, pack, refuse_other_answers
 from nnstudy.ensembles.packaging.requirements import pinned_requirements
+from nnstudy.ensembles.packaging.stacking import Layout, quickest
+from nnstudy.errors import UserError
 from nnstudy.search.keeping import fetch_checkpoint
 from nnstudy.search.settings import Settings
 from nnstudy.study.sources import Sources
@@ -28,6 +34,21 @@ _SCRIPT = Path(__file__).with_name("model.py")
 _NOT_SOURCE = ("__pycache__", "*.pyc", "studies")
 
 
+@dataclass(frozen=True)
+class Published:
+    """An ensemble that can be used.
+
+    Attributes:
+        model: What MLflow has of it.
+        layout: How its members are computed, and what was measured for that.
+        not_exported: Why it could not be exported; None where it was, or was not to be.
+    """
+
+    model: LoggedModel
+    layout: Layout
+    not_exported: str | None
+
+
 def publish(
     ensemble: Ensemble,
     sources: Sources,
@@ -35,7 +56,8 @@ def publish(
     settings: Settings,
     tracker: Tracker,
     run_id: str,
-) -> LoggedModel:
+    export_to: Path | None = None,
+) -> Published:
     """Packs an ensemble, tries what was packed, logs and registers it.
 
     Args:
@@ -45,6 +67,7 @@ def publish(
         settings: Where checkpoints are that have been moved.
         tracker: MLflow.
         run_id: The ensemble's run.
+        export_to: Where to write it as a program of ``torch.export``; None: it is not.
 
     Raises:
         UserError: If its networks cannot be rebuilt without the data, weights are missing, or
@@ -59,8 +82,29 @@ def publish(
 
         package = pack(ensemble, sources, data, settings, fetch, packed)
         # The same code has just been run to choose the members.
-        refuse_other_answers(package.build(packed, say=lambda text: None), ensemble, data)
-        return _log(tracker, run_id, package, packed, sources, example_of(data), scratch)
+        networks = package.networks(packed, say=lambda text: None)
+        examples = example_of(data)
+        normalised = Normalise(data.normalisation)(examples)
+        layout = quickest(networks, normalised, classes=package.classes)
+        package = replace(package, layout=layout)
+        package.save(packed)
+        refuse_other_answers(package.assemble(networks), ensemble, data)
+        model = _log(tracker, run_id, package, packed, sources, examples, scratch)
+        why_not = _export(package, networks, examples, export_to) if export_to else None
+    return Published(model, layout, why_not)
+
+
+def _export(
+    package: Package, networks: Sequence[nn.Module], examples: Tensor, path: Path
+) -> str | None:
+    """Returns why it could not be exported, or None."""
+    # A program has no Python whose time stacking saves, and more networks can be exported so.
+    in_turn = replace(package, layout=Layout())
+    try:
+        export(in_turn.assemble(networks), examples, path)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _log(
@@ -96,7 +140,11 @@ def _log(
         save,
         scratch / "model",
         registered=package.study,
-        tags={"nnstudy.digest": package.digest, "nnstudy.sources": package.code_hash},
+        tags={
+            "nnstudy.digest": package.digest,
+            "nnstudy.sources": package.code_hash,
+            "nnstudy.layout": "stacked" if package.layout.stacked else "in turn",
+        },
     )
 
 

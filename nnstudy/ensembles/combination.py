@@ -16,10 +16,9 @@ from scipy.special import softmax
 
 from nnstudy.ensembles.answers import Answers, Array
 from nnstudy.errors import UserError
+from nnstudy.training.losses import Link
 
 Combine = Literal["probabilities", "logits", "geometric", "weighted", "vote"]
-
-Link = Literal["softmax", "sigmoid"]
 
 _NOTHING = 1e-4  # a weight with which a network costs its time and changes nothing
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from nnstudy.data import Data, Part
 from nnstudy.ensembles.answers import Answers, Array
 from nnstudy.ensembles.candidates import Candidate
-from nnstudy.ensembles.combination import Link, class_probabilities
+from nnstudy.ensembles.combination import class_probabilities
 from nnstudy.ensembles.predictions import OtherData, Outputs, Predictor
 from nnstudy.errors import UserError
+from nnstudy.training.losses import Link
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnstudy.data import Data, Part
 from nnstudy.ensembles.candidates import Candidate
-from nnstudy.ensembles.combination import Link
 from nnstudy.errors import UserError
 from nnstudy.search.rebuilding import Trained, find_weights, rebuild_with
 from nnstudy.search.settings import Settings
@@ -23,8 +21,7 @@ from nnstudy.study import Study
 from nnstudy.training.checkpoints import CheckpointError, read, read_metadata, write
 from nnstudy.training.devices import resolve_device
 from nnstudy.training.evaluation import evaluation_batch_size
-from nnstudy.training.losses import BinaryCrossEntropy, Quadratic
-from nnstudy.training.recipe import Loss
+from nnstudy.training.losses import Link, link_of
 
 
 @dataclass(frozen=True)
@@ -140,16 +137,6 @@ def predict(network: nn.Module, part: Part, data: Data, device: str) -> Tensor:
     if not scores.isfinite().all():
         raise UserError("the network gives infinite numbers or NaN")
     return scores.clone()  # of a tensor of inference mode, an ordinary one
-
-
-def link_of(loss: Loss) -> Link:
-    """Returns what makes probabilities of a network's scores, by the loss it was trained with."""
-    is_sigmoid = (
-        isinstance(loss, (BinaryCrossEntropy, nn.BCEWithLogitsLoss))
-        or loss is F.binary_cross_entropy_with_logits
-        or (isinstance(loss, Quadratic) and loss.activation == "sigmoid")
-    )
-    return "sigmoid" if is_sigmoid else "softmax"
 
 
 def _read(path: Path, digest: str) -> Outputs | None:

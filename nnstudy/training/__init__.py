@@ -6,6 +6,7 @@ from nnstudy.training.loop import Diverged, Training
 from nnstudy.training.recipe import Loss, Metric, OwnLoop, Recipe, Schedule, Steps
 from nnstudy.training.record import Record
 from nnstudy.training.repeated import RepeatedTraining
+from nnstudy.training.teacher import Teacher
 
 __all__ = [
     "Callback",
@@ -19,5 +20,6 @@ __all__ = [
     "RepeatedTraining",
     "Schedule",
     "Steps",
+    "Teacher",
     "Training",
 ]

@@ -106,7 +106,9 @@ class Training:
         self.loss: Loss = recipe.loss or default_loss(data.task)
         if isinstance(self.loss, nn.Module):
             self.loss.to(self.device)
-        self._train_part = data.train.to(self.device)
+        self._teacher = recipe.teacher
+        train = data.train if self._teacher is None else self._teacher.taught(data.train)
+        self._train_part = train.to(self.device)
         self._validation_part = data.validation.to(self.device)
         self._seed = (seed,) if isinstance(seed, int) else tuple(seed)
         epochs = recipe.epochs or epochs
@@ -257,6 +259,10 @@ class Training:
             self.average.update()
         self.position += 1
         self.examples_seen += len(targets)
+        if self._teacher is not None:
+            # Curves of students that learn differently are of one and the same loss.
+            targets = self._teacher.truth(targets)
+            loss = self.loss(outputs.detach(), targets)
         if self._running.add(outputs.detach(), targets, loss.detach()):
             self._refuse_divergence(self._running.loss, "training")
 
@@ -264,10 +270,15 @@ class Training:
         self.pulse += 1
         if self._autocast is None:
             outputs = self.network(inputs)
-            return outputs, self.loss(outputs, targets)
+            return outputs, self._objective(outputs, targets)
         with torch.autocast(self.device.type, self._autocast):
             outputs = self.network(inputs)
-            return outputs, self.loss(outputs, targets)
+            return outputs, self._objective(outputs, targets)
+
+    def _objective(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self._teacher is None:
+            return self.loss(outputs, targets)
+        return self._teacher.loss(self.loss, outputs, targets)
 
     def _backward(self, loss: Tensor) -> None:
         if self._scaler:

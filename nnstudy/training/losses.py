@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nnstudy.errors import UserError
@@ -25,6 +26,9 @@ __all__ = [
     "cross_entropy",
     "mean_squared_error",
 ]
+
+Link = Literal["softmax", "sigmoid"]
+"""What makes probabilities of the scores of classes."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
@@ -119,6 +123,33 @@ class MultiClassHinge:
         """Returns the mean over the minibatch."""
         classes = output.shape[-1]
         return F.multi_margin_loss(output, target, margin=self.margin) * classes
+
+
+def link_of(loss: Callable[[Tensor, Tensor], Tensor]) -> Link:
+    """Returns what makes probabilities of a network's scores, by the loss it was trained with."""
+    is_sigmoid = (
+        isinstance(loss, (BinaryCrossEntropy, nn.BCEWithLogitsLoss))
+        or loss is F.binary_cross_entropy_with_logits
+        or (isinstance(loss, Quadratic) and loss.activation == "sigmoid")
+    )
+    return "sigmoid" if is_sigmoid else "softmax"
+
+
+def class_logits(output: Tensor, link: Link) -> Tensor:
+    """Returns scores whose softmax is what a network takes for the probabilities of classes.
+
+    Args:
+        output: ``(N, C)``; ``(N, 1)`` or ``(N,)`` is the score of class 1 of two.
+        link: ``softmax``, or ``sigmoid`` where the network learnt each class by itself: then
+            the C probabilities are divided by their sum.
+
+    Returns:
+        ``(N, C)``, or ``(N, 2)``.
+    """
+    scores = output.unsqueeze(1) if output.ndim == 1 else output
+    if scores.shape[1] == 1:
+        return torch.cat([torch.zeros_like(scores), scores], dim=1)
+    return F.logsigmoid(scores) if link == "sigmoid" else scores
 
 
 def _wanted(output: Tensor, target: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from nnstudy.errors import UserError
 from nnstudy.training.callbacks import Callback
+from nnstudy.training.teacher import Teacher
 
 
 class Steps(int):
@@ -78,6 +79,8 @@ class Recipe:
             them and validated with them (0.999, say). None keeps no average.
         metrics: More scores, by name; each takes ``(outputs, targets)`` of a whole part.
         callbacks: Small hooks into the loop, see ``Callback``.
+        teacher: Answers to the training examples that are learnt beside their targets;
+            validation and curves are of ``loss`` alone.
     """
 
     network: nn.Module
@@ -96,6 +99,7 @@ class Recipe:
     average: float | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     callbacks: Sequence[Callback] = ()
+    teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError where a value cannot be meant."""

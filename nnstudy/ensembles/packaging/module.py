@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnstudy.data import Normalisation
-from nnstudy.ensembles.combination import LEAST, Combine, Link
+from nnstudy.ensembles.combination import LEAST, Combine
+from nnstudy.training.losses import Link
 
 PROBABILITIES, ENTROPY = "probabilities", "entropy"
 MEAN, STD = "mean", "std"

@@ -22,7 +22,7 @@ from torch import nn
 
 from nnstudy.data import Data, Normalisation
 from nnstudy.data.stand_in import stand_in
-from nnstudy.ensembles.combination import Combine, Link
+from nnstudy.ensembles.combination import Combine
 from nnstudy.ensembles.packaging.module import (
     ClassCombination,
     EnsembleModule,
@@ -37,6 +37,7 @@ from nnstudy.search.rebuilding import rebuild_with
 from nnstudy.study import Study
 from nnstudy.study.kept import load_kept
 from nnstudy.study.sources import hash_of_files, read_verified
+from nnstudy.training.losses import Link
 
 VERSION = 1
 ARTIFACT = "ensemble"

@@ -131,11 +131,18 @@ def ensemble(
 
 
 def _described(result: EnsembleResult) -> str:
-    from nnstudy.ensembles.words import conclusion, member_rows, remarks, rows, sentence_of
+    from nnstudy.ensembles.words import (
+        conclusion,
+        cost_rows,
+        member_rows,
+        remarks,
+        rows,
+        sentence_of,
+    )
 
     made = result.ensemble
     lines = [f"{result.study}: {conclusion(made)}"]
-    for table in (rows(made), member_rows(made)):
+    for table in (rows(made), cost_rows(made), member_rows(made)):
         lines += [f"  {line}" for line in words.columns(table).splitlines()]
     lines += remarks(made)
     if result.test is not None:

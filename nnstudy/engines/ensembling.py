@@ -20,6 +20,7 @@ from nnstudy.ensembles.candidates import (
     top_trials,
 )
 from nnstudy.ensembles.combination import Combine, refuse_unfit
+from nnstudy.ensembles.cost import measure_costs
 from nnstudy.ensembles.cross_fitting import FEWEST_EXAMPLES, compare
 from nnstudy.ensembles.ensemble import Ensemble
 from nnstudy.ensembles.look import TakenLook, look_once, taken_look
@@ -178,14 +179,16 @@ def ensemble(
             for skipped in pool.skipped:
                 warn(f"{skipped.candidate} is left out: {skipped.reason}")
             procedure = Procedure(select, combine, size, bags, seed)
+            fitted = procedure.fit(pool.answers, procedure.selection(pool.answers).weights)
             made = Ensemble(
                 plan,
                 predictor.code,
                 wanted.sources,
                 procedure,
                 pool,
-                procedure.fit(pool.answers, procedure.selection(pool.answers).weights),
+                fitted,
                 compare(pool.answers, procedure),
+                measure_costs(pool, fitted, predictor),
             )
             look = look_once(storage, stages, made, predictor) if test else taken_look(stages)
         told = _told(made, look)

@@ -14,6 +14,7 @@ import numpy as np
 
 from nnstudy.ensembles.answers import Index
 from nnstudy.ensembles.candidates import Candidate, Source
+from nnstudy.ensembles.cost import Costs
 from nnstudy.ensembles.cross_fitting import Comparison
 from nnstudy.ensembles.diversity import Diversity, diversity
 from nnstudy.ensembles.pool import Pool
@@ -38,6 +39,7 @@ class Ensemble:
         pool: The candidates.
         fitted: What was made of them, on the whole selection part.
         comparison: What such an ensemble is worth, measured on folds.
+        costs: What its answers cost.
     """
 
     plan: Plan
@@ -47,6 +49,7 @@ class Ensemble:
     pool: Pool
     fitted: Fitted
     comparison: Comparison
+    costs: Costs
 
     @property
     def indices(self) -> Index:
@@ -94,6 +97,7 @@ class Ensemble:
             "nll_gain": asdict(compared.nll_gain),
             "curve": [asdict(point) for point in compared.curve],
             **asdict(self.diversity),
+            "costs": asdict(self.costs),
         }
 
     def save(self, directory: Path, told: Mapping[str, Any]) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,24 @@ def answers_of(scores: list[Array], links: list[Link], part: Part, data: Data) -
         data: The study's data.
     """
     targets: NDArray[Any] = part.targets.cpu().numpy()
-    if data.task != "classification":
-        return Answers(np.stack(scores), None, targets.reshape(len(targets), -1).astype(np.float64))
+    if data.task == "classification":
+        return stack(scores, links, targets, classes=True)
+    return stack(scores, links, targets.reshape(len(targets), -1).astype(np.float64), classes=False)
+
+
+def stack(
+    scores: Sequence[Array], links: Sequence[Link], targets: NDArray[Any], *, classes: bool
+) -> Answers:
+    """Returns what networks answer to examples, of the shapes that all have in common.
+
+    Args:
+        scores: Of each network, ``(N, K)``.
+        links: What makes probabilities of each one's scores of classes.
+        targets: Of the examples, as in ``Answers``.
+        classes: Whether networks answer with classes.
+    """
+    if not classes:
+        return Answers(np.stack(scores), None, targets)
     probabilities = [
         class_probabilities(each, link) for each, link in zip(scores, links, strict=True)
     ]

@@ -13,6 +13,7 @@ HEADINGS = {
 }
 """Of classes, and of numbers."""
 
+_OF_COSTS = ("", "parameters", "size", "one example", "examples/s")
 _OF_MEMBERS = ("member", "counts", "in the search", "parameters")
 
 
@@ -68,10 +69,34 @@ def remarks(ensemble: Ensemble) -> list[str]:
             else f"differ by {_number(found.disagreement)} in squared distance"
         )
         said.append(f"two members {differ}{together}")
+    costs = ensemble.costs
+    said.append(
+        f"the ensemble takes {costs.latency_ratio:.2g} times as long as the single best for one"
+        f" example and {costs.batch_ratio:.2g} times for {costs.batch} at once, on {costs.device}"
+        + (f" with {costs.threads} threads" if costs.device == "cpu" else "")
+    )
     if ensemble.fitted.temperature != 1:
         said.append(f"temperature {ensemble.fitted.temperature:.3g}, fitted after combining")
     said += [f"left out: {one.candidate}: {one.reason}" for one in ensemble.pool.skipped]
     return said
+
+
+def cost_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
+    """Returns the headings and what the answers of single best and ensemble cost."""
+    costs = ensemble.costs
+    return [
+        _OF_COSTS,
+        *(
+            (
+                name,
+                f"{cost.parameters:,}",
+                f"{cost.bytes / 1e6:,.3g} MB",
+                f"{cost.latency * 1e3:.3g} ms",
+                f"{cost.throughput:,.0f}",
+            )
+            for name, cost in (("single best", costs.single), ("ensemble", costs.ensemble))
+        ),
+    ]
 
 
 def member_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
@@ -125,6 +150,8 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         f" `{procedure.select}`, combined by `{procedure.combination}`.",
         "",
         *_table(rows(ensemble)),
+        "",
+        *_table(cost_rows(ensemble)),
         "",
         *(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks(ensemble)),
         *([f"- {(text := sentence_of(look, ensemble))[0].upper()}{text[1:]}."] if look else []),

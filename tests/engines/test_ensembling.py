@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnstudy.data import Data
 from nnstudy.engines import EnsembleResult, ensemble
 from nnstudy.ensembles import predictions
 from nnstudy.ensembles.calibration import tempered
@@ -90,6 +91,12 @@ def made(
     return ensemble("toy", output=output, warn=told.append, **options)
 
 
+def data_of(place: Place) -> Data:
+    """The data of its study."""
+    study = load_study(str(place.directory / "study.py")).study
+    return load_planned_data(study, Plan.of(place.study()))
+
+
 @contextmanager
 def changed(file: Path, content: bytes | None) -> Iterator[None]:
     """A file with other content, or without any, for a while."""
@@ -163,8 +170,7 @@ def test_what_is_kept_is_enough_to_predict_with(
     launch(place, STUDY_FILE)
     result = made(place, tmp_path, test=True)
     kept = json.loads(result.file.read_text())
-    study = load_study(str(place.directory / "study.py")).study
-    data = load_planned_data(study, Plan.of(place.study()))
+    data = data_of(place)
     part = data.open_test(lambda: None)
     inputs, targets = next(part.minibatches(len(part)))
     mixed = np.zeros((len(part), 3))
@@ -210,24 +216,40 @@ def test_a_look_that_was_broken_off_is_completed_and_not_counted_twice(
 def test_answers_are_computed_once(
     searched: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rebuilt = []
-    real = predictions.rebuild_with
+    asked = []
+    real = predictions.predict
 
-    def counted(path: Path, *rest: Any) -> Any:
-        rebuilt.append(path)
-        return real(path, *rest)
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(predictions, "rebuild_with", counted)
+    monkeypatch.setattr(predictions, "predict", counted)
     first = made(searched, tmp_path)
-    assert len(rebuilt) == 6
+    assert len(asked) == 6
     again = made(searched, tmp_path, combine="vote")
-    assert len(rebuilt) == 6
+    assert len(asked) == 6
     for before, after in zip(first.ensemble.pool.outputs, again.ensemble.pool.outputs, strict=True):
         assert torch.equal(before.scores, after.scores)
     for file in (tmp_path / "toy" / "predictions").iterdir():
         file.write_bytes(b"damaged")
     made(searched, tmp_path)
-    assert len(rebuilt) == 12
+    assert len(asked) == 12
+
+
+def test_what_answers_cost_is_told_beside_the_single_best(searched: Place, tmp_path: Path) -> None:
+    result = made(searched, tmp_path, select="all", members=5)
+    costs, ensembled = result.describe()["costs"], result.ensemble
+    networks = [network(data_of(searched), one.trial.params["units"]) for one in ensembled.members]
+    sizes = [sum(weights.numel() for weights in one.parameters()) for one in networks]
+    assert costs["ensemble"]["parameters"] == sum(sizes)
+    assert costs["ensemble"]["bytes"] == 4 * sum(sizes)
+    assert costs["single"]["parameters"] in sizes
+    # Five networks one after another; what it takes to combine them weighs much in such small ones.
+    assert 0.5 < costs["latency_ratio"] < 20
+    assert costs["batch"] == ensembled.pool.answers.examples
+    for one in (costs["single"], costs["ensemble"]):
+        assert 0 < one["latency"] < 1
+        assert one["throughput"] > 1 / one["latency"]
 
 
 def test_missing_and_damaged_checkpoints_are_left_out_and_named(

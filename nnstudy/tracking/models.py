@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnstudy.errors import UserError
 from nnstudy.secret_urls import mask
-from nnstudy.tracking.away import explained
+from nnstudy.tracking.away import TrackingAway, explained
 from nnstudy.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -76,20 +76,19 @@ def log_model(
     with explained(tracker.location):
         experiment = client.get_run(run_id).info.experiment_id
         made = client.create_logged_model(experiment, name, source_run_id=run_id, tags=tags)
+        description = Model(
+            artifact_path=made.artifact_location,
+            run_id=run_id,
+            model_uuid=made.model_id,
+            model_id=made.model_id,
+        )
+        save(scratch, description)
         try:
-            save(
-                scratch,
-                Model(
-                    artifact_path=made.artifact_location,
-                    run_id=run_id,
-                    model_uuid=made.model_id,
-                    model_id=made.model_id,
-                ),
-            )
             client.log_model_artifacts(made.model_id, str(scratch))
-        except BaseException:
+        except Exception as error:  # whatever the store of the artifacts raises
             client.finalize_logged_model(made.model_id, "FAILED")
-            raise
+            reason = tracker.location.scrub(error)
+            raise TrackingAway(f"MLflow did not take the model's files: {reason}") from None
         client.finalize_logged_model(made.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
     logged = LoggedModel(made.model_id)
@@ -188,7 +187,11 @@ def fetch_model(tracker: Tracker, model: LoggedModel, directory: Path) -> Path:
         place = tracker.client.get_logged_model(model.model_id).artifact_location
         # Not by mlflow.artifacts, which asks the global tracking URI for models.
         repository: Any = get_artifact_repository(place, tracking_uri=tracker.uri)
-        repository.download_artifacts("", os.fspath(directory))
+        try:
+            repository.download_artifacts("", os.fspath(directory))
+        except OSError as error:
+            reason = tracker.location.scrub(error)
+            raise UserError(f"the model {model.uri} cannot be fetched: {reason}") from None
     if not (directory / "MLmodel").exists():
         raise UserError(f"the files of the model {model.uri} are missing at {mask(place)}")
     return directory

@@ -27,6 +27,8 @@ _CUT_TAG = "nnstudy.params_cut"
 _ENVIRONMENT = {
     # Standard error belongs to us as well.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A model has our requirements, not those of a project in whose directory it is made.
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 _SERVER_ENVIRONMENT = {
     # MLflow's own defaults (120 s, 7 retries, doubling) let a training wait for minutes.

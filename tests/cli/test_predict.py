@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,31 @@ def test_answers_are_a_table_a_file_or_json(launched: Path, pictures: Path, run:
     assert [row["class_name"] for row in written] == [one["class_name"] for one in told]
     found = [[float(row[f"probabilities/{name}"]) for name in range(10)] for row in written]
     np.testing.assert_allclose(found, [one["probabilities"] for one in told])
+
+
+@pytest.fixture
+def file_is_gone(_launched_once: Path) -> Iterator[None]:
+    """The study's file is not where it was launched from any more."""
+    file = _launched_once / "tiny.py"
+    hidden = file.rename(file.with_suffix(".hidden"))
+    yield
+    hidden.rename(file)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("file_is_gone")
+def test_without_its_file_a_study_is_asked_by_the_code_that_mlflow_keeps(
+    launched: Path, run: Run
+) -> None:
+    refused = run("ensemble", "tiny", "--device", "cpu")
+    assert refused.exit_code == 2
+    assert "--kept-code runs the copy that MLflow keeps" in refused.stderr
+    done = run("ensemble", "tiny", "--device", "cpu", "--kept-code", "--export", "tiny.pt2")
+    assert done.exit_code == 0, done.output
+    assert "running the study's code kept with 'tiny/search' in MLflow" in done.stderr
+    assert "exported:   tiny.pt2" in done.stdout
+    assert (launched / "tiny.pt2").exists()
+    assert "accuracy" in run("evaluate", "tiny", "--device", "cpu", "--kept-code").stdout
 
 
 @pytest.mark.parametrize(

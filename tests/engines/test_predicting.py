@@ -271,6 +271,7 @@ def test_missing_and_damaged_files_are_named(
         (np.zeros((3, 8, 8), np.uint8), r"have the shape \(3, 8, 8\); .* takes \(N, 1, 8, 8\)"),
         (np.zeros((3, 1, 8, 8)), "takes bytes, 0 to 255"),
         (np.full((3, 1, 8, 8), 300), "go beyond 0 to 255"),
+        (np.zeros((0, 1, 8, 8), np.uint8), "there are no inputs"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(
@@ -305,6 +306,20 @@ def test_a_model_whose_files_are_gone_is_told(searched: Place) -> None:
     with pytest.raises(UserError, match=r"files of the model .* are missing at"):
         predict("digits-here", digits(1), tracking_uri=searched.tracking_uri)
     client.delete_logged_model(lost.published.model.model_id)
+
+
+def test_a_store_of_artifacts_that_takes_nothing_is_told(searched: Place) -> None:
+    models = searched.directory / "artifacts" / "digits-here" / "models"
+    hidden = models.rename(models.with_name("hidden"))
+    models.touch()  # a file where a directory is needed
+    try:
+        warnings: list[str] = []
+        assert made(searched, "digits-here", warnings, members=2).published is None
+        assert "not logged as a model: MLflow did not take the model's files" in warnings[-1]
+    finally:
+        models.unlink()
+        hidden.rename(models)
+    assert predict("digits-here", digits(1), tracking_uri=searched.tracking_uri)
 
 
 def test_where_there_is_no_registry_the_model_is_logged_and_that_is_said(
@@ -413,6 +428,10 @@ def test_numbers_are_told_in_the_units_of_their_targets(new_place: Any) -> None:
     data = load(datasets.diabetes, Split(validation=0.4, selection=0.5))
     scale = data.target_normalisation
     assert scale is not None
+    with pytest.raises(UserError, match="bytes, and the study's data source gives numbers"):
+        predict("numbers", np.zeros((1, 10), np.uint8), tracking_uri=place.tracking_uri)
+    with pytest.raises(UserError, match="inputs of 1 examples are NaN or infinite"):
+        predict("numbers", np.full((1, 10), np.nan), tracking_uri=place.tracking_uri)
     noise = result.ensemble.fitted.noise
     assert deviation.min() >= np.sqrt(noise) * float(scale.std)
 

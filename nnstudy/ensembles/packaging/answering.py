@@ -96,6 +96,8 @@ class Answerer:
                 f"the inputs have the shape {tuple(given.shape)}; the ensemble of study"
                 f" {self.package.study!r} takes {_written(shape)}"
             )
+        if len(given) == 0:
+            raise UserError("there are no inputs")
         require_finite(given, "inputs")
         return _of_kind(given, self.package.kind)
 
@@ -108,6 +110,11 @@ class Answerer:
 
 def _of_kind(given: Tensor, kind: Kind) -> Tensor:
     if kind == "numbers":
+        if given.dtype == torch.uint8:
+            raise UserError(
+                "the inputs are bytes, and the study's data source gives numbers: do to them what"
+                " it does, and hand over floats"
+            )
         return given if given.is_floating_point() else given.double()
     if given.is_floating_point():
         wanted = "bytes, 0 to 255" if kind == "bytes" else "indices"

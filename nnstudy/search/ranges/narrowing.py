@@ -47,7 +47,8 @@ def narrowed(
     For a number: the inner 80 % of the good trials' values in the scale that is searched, wider
     on each side by what so many values, were they spread evenly, would leave outside (``_margin``),
     up to the next trial that was not good at least, and wide enough for the best trials, which
-    are run again. For a choice: without those that no good trial has. Nothing is
+    are run again. Of whole numbers and steps that trial's own is left out, and the margin is
+    rounded to the nearest. For a choice: without those that no good trial has. Nothing is
     narrowed where there are fewer than eight trials, or where chance would crowd as many values
     as closely, or leave a choice out, in more than one of ten cases: what is compared with are
     random draws from the trials themselves, so that a sampler's own preference is no evidence.
@@ -135,22 +136,45 @@ def _narrower(
         return Range(name, asked, searched, f"{found}, as by chance (p = {chance:.2g})")
     are_best = {trial.number for trial in best}
     others = np.array([scale.position(t.params[name]) for t in having if t.number not in are_best])
-    widest = [scale.position(end) for end in (searched.low, searched.high)]
-    low, high = np.quantile(chosen, [_INNER, 1 - _INNER])
-    margin = _margin(len(chosen)) * (high - low)
-    # What no worse trial has tried beyond the good ones is not known to be bad.
-    below = others[others < low].max(initial=-np.inf)
-    above = others[others > high].min(initial=np.inf)
-    lowest = below if np.isfinite(below) else widest[0] - margin
-    highest = above if np.isfinite(above) else widest[1] + margin
-    again = chosen[:kept]
-    ends = (min(low - margin, lowest, *again), max(high + margin, highest, *again))
-    # Beyond what was searched only as far as was asked for, or as it was widened to.
-    ends = (max(ends[0], min(0.0, widest[0])), min(ends[1], max(1.0, widest[1])))
+    widest = (scale.position(searched.low), scale.position(searched.high))
+    ends = _ends(scale, chosen, others, widest, kept)
     if ends[1] - ends[0] > _WORTH * (widest[1] - widest[0]):
         return Range(name, asked, searched, f"{found}: all over the range")
     given = scale.between(*ends)
     return Range(name, asked, given, f"{found} (by chance p = {chance:.2g})")
+
+
+def _ends(
+    scale: Scale,
+    chosen: NDArray[np.float64],
+    others: NDArray[np.float64],
+    widest: tuple[float, float],
+    kept: int,
+) -> tuple[float, float]:
+    """Returns the positions between which to go on.
+
+    Args:
+        scale: That of the positions.
+        chosen: Where the good trials lie, the best first.
+        others: Where the other ones lie.
+        widest: The ends of what was searched.
+        kept: How many of the best must lie inside.
+    """
+    low, high = np.quantile(chosen, [_INNER, 1 - _INNER])
+    if scale.distribution.step:  # between two steps there is nothing
+        low, high = chosen[chosen <= low].max(), chosen[chosen >= high].min()
+    margin = _margin(len(chosen)) * (high - low)
+    # What no worse trial has tried beyond the good ones is not known to be bad; a whole step that
+    # one has tried is.
+    below = others[others < low].max(initial=-np.inf)
+    above = others[others > high].min(initial=np.inf)
+    lowest = scale.stepped(below, 1) if np.isfinite(below) else widest[0] - margin
+    highest = scale.stepped(above, -1) if np.isfinite(above) else widest[1] + margin
+    again = chosen[:kept]
+    bottom = min(scale.stepped(low - margin), lowest, *again)
+    top = max(scale.stepped(high + margin), highest, *again)
+    # Beyond what was searched only as far as was asked for, or as it was widened to.
+    return max(bottom, min(0.0, widest[0])), min(top, max(1.0, widest[1]))
 
 
 def _margin(count: int) -> float:

@@ -40,6 +40,18 @@ class Scale:
             return math.exp(start + position * (math.log(high) - start))
         return float(low + (high - low) * position)
 
+    def stepped(self, position: float, steps: int = 0) -> float:
+        """Returns the position of the nearest step, or of the one that many steps further up.
+
+        Where there are no steps this is the position itself.
+        """
+        asked = self.distribution
+        if asked.step is None:
+            return position
+        count = round((self.value(position) - asked.low) / asked.step) + steps
+        value = asked.low + count * asked.step
+        return self.position(max(value, 1) if asked.log else value)
+
     def between(
         self, low: float, high: float, limits: Sequence[float | None] = (None, None)
     ) -> Number:

@@ -94,6 +94,42 @@ def test_nothing_is_narrowed_on_too_little_evidence() -> None:
         assert "too few trials" in entry.evidence
 
 
+def narrowed_depth(asked: IntDistribution, count: int, *bad: int) -> Range:
+    """Narrows a whole number of which some values are bad, and the others much alike."""
+    noise = np.random.default_rng(1)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(1))
+
+    def loss(trial: optuna.Trial) -> float:
+        depth = trial.suggest_int("depth", asked.low, asked.high, step=asked.step)
+        return noise.uniform() + (1.0 if depth in bad else 0.0)
+
+    study.optimize(loss, n_trials=count)
+    space = Space({"depth": Parameter((asked,))})
+    return range_of(narrowed(space, as_asked(space), study.trials, "minimize"), "depth")
+
+
+def test_a_whole_number_that_never_does_well_is_left_out() -> None:
+    depth = narrowed_depth(IntDistribution(1, 3), 60, 3)
+    assert depth.given == IntDistribution(1, 2)
+    assert "the 15 best of 60 lie in 1..2" in depth.evidence
+    assert narrowed_depth(IntDistribution(1, 3), 60, 1).given == IntDistribution(2, 3)
+
+
+def test_a_step_that_never_does_well_is_left_out() -> None:
+    width = narrowed_depth(IntDistribution(16, 64, step=16), 60, 16, 64)
+    assert width.given == IntDistribution(32, 48, step=16)
+
+
+def test_a_whole_number_between_good_ones_stays() -> None:
+    assert not narrowed_depth(IntDistribution(1, 3), 60, 2).is_changed
+
+
+def test_no_whole_number_is_left_out_on_too_little_evidence() -> None:
+    depth = narrowed_depth(IntDistribution(1, 3), 10, 3)
+    assert not depth.is_changed
+    assert "as by chance" in depth.evidence
+
+
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_noise_narrows_no_more_often_than_chance_allows(sampler: str) -> None:
     narrowed_ranges = {"lr": 0, "units": 0, "optimizer": 0}

@@ -60,3 +60,20 @@ def test_a_step_is_not_lost_to_rounding() -> None:
 def test_the_least_of_all_numbers_has_a_place() -> None:
     between = Scale(FloatDistribution(5e-324, 1.0, log=True)).between(0, 0.5)
     assert between.low == 5e-324
+
+
+@given(st.integers(1, 9), st.integers(-8, 8), st.sampled_from([1, 3]), st.booleans())
+def test_steps_are_counted_from_the_nearest_one(
+    first: int, steps: int, step: int, log: bool
+) -> None:
+    asked = IntDistribution(1, 28, log=log and step == 1, step=step)
+    scale = Scale(asked)
+    start = 1 + (first - 1) * step
+    there = start + steps * step
+    found = scale.value(scale.stepped(scale.position(start + 0.4 * step), steps))
+    # A logarithm has no place below one.
+    assert found == pytest.approx(max(there, 1) if asked.log else there)
+
+
+def test_without_steps_every_position_is_one() -> None:
+    assert Scale(RATE).stepped(0.3, 2) == 0.3

@@ -40,11 +40,12 @@ Examples:
 @_members(
     "--from",
     "sources",
-    type=click.Choice(["top-trials", "checkpoints"]),
+    type=click.Choice(["top-trials", "checkpoints", "average"]),
     multiple=True,
     default=["top-trials"],
     show_default=True,
-    help="Candidates: the best trials, or all that the best one has kept. May be repeated.",
+    help="Candidates: the best trials; the epochs that the best one has kept; averages of the"
+    " weights of one training. May be repeated.",
 )
 @_members(
     "--select",
@@ -63,7 +64,7 @@ Examples:
     "--candidates",
     type=click.IntRange(min=2),
     metavar="N",
-    help="How many are considered, the best first. Default: 5 for each member.",
+    help="How many of each source are considered, the best first. Default: 5 for each member.",
 )
 @_members(
     "--bags",
@@ -75,10 +76,11 @@ Examples:
 @_members("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="Default: 0.")
 @_answers(
     "--combine",
-    type=click.Choice(["probabilities", "logits", "geometric", "weighted", "vote"]),
+    type=click.Choice(["probabilities", "logits", "geometric", "weighted", "vote", "weights"]),
     default="probabilities",
     show_default=True,
-    help="How answers are made one; numbers have their mean.",
+    help="How answers are made one; numbers have their mean. The weights of several trainings are"
+    " no ensemble: that is refused.",
 )
 @_answers("--test", is_flag=True, help="Measure on the test part at the end, once.")
 @click.option(

@@ -5,24 +5,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from nnstudy.engines.ensemble_code import load_code
 from nnstudy.engines.joining import refuse_missing_tracking, refuse_other_runs
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.publishing import try_to_publish
 from nnstudy.ensembles.candidates import (
-    Candidate,
     Source,
     kept_checkpoints,
     searched,
     top_trials,
 )
-from nnstudy.ensembles.combination import Combine, refuse_unfit
+from nnstudy.ensembles.combination import Combine, fitting
 from nnstudy.ensembles.cost import measure_costs
 from nnstudy.ensembles.cross_fitting import FEWEST_EXAMPLES, compare
 from nnstudy.ensembles.ensemble import Ensemble
+from nnstudy.ensembles.gathering import Gathered, gather
 from nnstudy.ensembles.look import TakenLook, look_once, taken_look
 from nnstudy.ensembles.packaging.publishing import Published
 from nnstudy.ensembles.pool import fill
@@ -35,6 +36,7 @@ from nnstudy.errors import UserError
 from nnstudy.search.keeping import fetch_checkpoint, sibling_checkpoints
 from nnstudy.search.opening import load_planned_data
 from nnstudy.search.patience import database_errors_explained
+from nnstudy.search.plan import Plan
 from nnstudy.search.storage import open_storage, storage_url
 from nnstudy.search.stored import require_stages
 from nnstudy.search.test_looks import test_looks
@@ -99,7 +101,7 @@ def ensemble(
     *,
     sources: Sequence[Source] = ("top-trials",),
     select: Select = "greedy",
-    combine: Combine = "probabilities",
+    combine: Combine | Literal["weights"] = "probabilities",
     members: int | None = None,
     candidates: int | None = None,
     bags: int = 0,
@@ -123,9 +125,10 @@ def ensemble(
         sources: Where candidates come from.
         select: How members are chosen among them.
         combine: How their answers are made one; numbers have their mean, or ``weighted``.
+            ``weights``, to average the weights of several trainings, is refused.
         members: Members at most, each as often as it counts. Default: ten, or what there is.
-        candidates: How many are considered, the best of the search first. Default: five for each
-            member, or one where ``select`` is ``all``.
+        candidates: How many of each source are considered, the better ones first. Default: five
+            for each member.
         bags: Of greedy selection: in how many random halves it is repeated.
         seed: Where folds and halves come from.
         test: Whether to measure on the test part, once.
@@ -145,7 +148,7 @@ def ensemble(
             put right.
     """
     given = LaunchOptions(**{**options, "name": name, "preflight": False})
-    wanted = _Wanted(tuple(sources), members, candidates)
+    wanted = _Wanted(tuple(dict.fromkeys(sources)), members, candidates)
     wanted.refuse_nonsense(select, bags)
     if kept_code and study is not None:
         raise UserError("--kept-code is the study's code in MLflow: leave out --study, or it")
@@ -156,14 +159,23 @@ def ensemble(
         stored = require_stages(storage, name)
         stages = searched(stored)
         plan = stages[0].plan
-        refuse_unfit(combine, plan.data["task"])
+        combine = fitting(combine, plan.data["task"])
         _refuse_empty_parts(plan.data, test=test)
         refuse_missing_tracking(given)
         ranked = top_trials(stages)
         tracker = Tracker(given.tracking_uri, given.artifacts)
         refuse_other_runs(tracker, plan)
-        found = wanted.candidates_of(ranked, tracker, given)
-        size = wanted.size(found, warn)
+        found = gather(
+            wanted.sources,
+            ranked,
+            wanted.most,
+            partial(
+                kept_checkpoints,
+                settings=given.settings,
+                list_artifacts=partial(sibling_checkpoints, tracker),
+            ),
+        )
+        wanted.refuse_too_few(found, plan, warn)
         loaded, code = load_code(stages, study, tracker if kept_code else None, warn)
         data = load_planned_data(loaded, plan, directory=given.data_directory)
         with tempfile.TemporaryDirectory() as scratch:
@@ -173,12 +185,13 @@ def ensemble(
                 data,
                 given.settings,
                 lambda place: fetch_checkpoint(tracker, place, Path(scratch)),
-                output / name / "predictions",
+                output / name,
             )
-            pool = fill(found, wanted.most(size, select), predictor)
+            pool = fill(ranked, found, wanted.most, predictor)
             for skipped in pool.skipped:
                 warn(f"{skipped.candidate} is left out: {skipped.reason}")
-            procedure = Procedure(select, combine, size, bags, seed)
+            among = pool.among(wanted.sources)
+            procedure = Procedure(select, combine, wanted.size, bags, seed, among)
             fitted = procedure.fit(pool.answers, procedure.selection(pool.answers).weights)
             made = Ensemble(
                 plan,
@@ -224,7 +237,7 @@ class _Wanted:
 
     def refuse_nonsense(self, select: Select, bags: int) -> None:
         if not self.sources:
-            raise UserError("an ensemble needs candidates: --from top-trials or checkpoints")
+            raise UserError(f"an ensemble needs candidates: --from {', '.join(get_args(Source))}")
         if self.members is not None and self.members < _FEWEST_MEMBERS:
             raise UserError(f"an ensemble needs at least two members: --members {self.members}")
         if self.candidates is not None and self.candidates < (self.members or _FEWEST_MEMBERS):
@@ -234,39 +247,27 @@ class _Wanted:
         if bags < 0 or (bags and select != "greedy"):
             raise UserError(f"--bags {bags} belongs to --select greedy, and may not be negative")
 
-    def size(self, found: Sequence[Candidate], warn: Warn) -> int:
-        """Returns how many members there may be."""
-        if self.members is not None and len(found) < self.members:
+    @property
+    def size(self) -> int:
+        """How many members there may be."""
+        return self.members or DEFAULT_MEMBERS
+
+    @property
+    def most(self) -> int:
+        """How many candidates of each source are asked for their answers."""
+        return self.candidates or self.size * _CANDIDATES_PER_MEMBER
+
+    def refuse_too_few(self, found: Gathered, plan: Plan, warn: Warn) -> None:
+        """Raises UserError where there are fewer candidates than members were asked for."""
+        count = len({one.key for candidates in found.values() for one in candidates})
+        if self.members is not None and count < self.members:
             raise UserError(
-                f"{self.members} members were asked for, but {found[0].plan.study!r} has kept only"
-                f" {len(found)} candidates for them ({', '.join(self.sources)}): ask for fewer, or"
+                f"{self.members} members were asked for, but {plan.study!r} has kept only"
+                f" {count} candidates for them ({', '.join(self.sources)}): ask for fewer, or"
                 " search on"
             )
-        size = self.members or DEFAULT_MEMBERS
-        if len(found) < size:
-            warn(f"there are only {len(found)} candidates for {size} members")
-        return size
-
-    def most(self, size: int, select: Select) -> int:
-        """Returns how many candidates are asked for their answers."""
-        if self.candidates is not None:
-            return self.candidates
-        return size if select == "all" else size * _CANDIDATES_PER_MEMBER
-
-    def candidates_of(
-        self, ranked: Sequence[Candidate], tracker: Tracker, given: LaunchOptions
-    ) -> list[Candidate]:
-        """Returns the candidates, the best of the search first."""
-        best = ranked[0]
-        found: dict[str, Candidate] = {best.place: best}
-        if "checkpoints" in self.sources:
-            kept = kept_checkpoints(
-                best, given.settings, lambda place: sibling_checkpoints(tracker, place)
-            )
-            found |= {one.place: one for one in kept if one.place not in found}
-        if "top-trials" in self.sources:
-            found |= {one.place: one for one in ranked if one.place not in found}
-        return list(found.values())
+        if count < self.size:
+            warn(f"there are only {count} candidates for {self.size} members")
 
 
 def _refuse_empty_parts(data: dict[str, Any], *, test: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from nnstudy.search.settings import Settings
 from nnstudy.search.stored import StoredStage
 from nnstudy.training.checkpoints import CheckpointName
 
-Source = Literal["top-trials", "checkpoints"]
+Source = Literal["top-trials", "checkpoints", "average"]
 
 _SAME = ("digest", "task", "classes", "class_names", "outputs", "shape", "normalise", "split")
 
@@ -30,18 +31,34 @@ class Candidate:
         plan: The trial's stage.
         trial: The trial.
         value: What these weights reached on the validation part.
+            NaN where it is not known.
         place: Where they are kept: a path, or an artifact of MLflow.
+        sources: What was asked for that it belongs to.
+        averaged: The epochs whose uniform average they are, if they are one.
     """
 
     plan: Plan
     trial: FrozenTrial
     value: float
     place: str
+    sources: tuple[Source, ...] = ()
+    averaged: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         """Returns how it is called where it is told of."""
-        epoch = "" if self.checkpoint.epoch is None else f" at epoch {self.checkpoint.epoch:g}"
-        return f"{self.plan.stage}/{self.trial.number}{epoch}"
+        name, epoch = f"{self.plan.stage}/{self.trial.number}", self.checkpoint.epoch
+        if self.averaged:
+            return f"{name} averaged over epochs {', '.join(f'{one:g}' for one in self.averaged)}"
+        if epoch is None:
+            return name
+        return (
+            f"{name}{' averaged' if self.checkpoint.kind == 'average' else ''} at epoch {epoch:g}"
+        )
+
+    @property
+    def key(self) -> str:
+        """Tells it from all other candidates."""
+        return self.place
 
     @property
     def checkpoint(self) -> CheckpointName:
@@ -55,7 +72,9 @@ class Candidate:
             "trial": self.trial.number,
             "kind": self.checkpoint.kind,
             "epoch": self.checkpoint.epoch,
-            "value": self.value,
+            "averaged": list(self.averaged),
+            "from": list(self.sources),
+            "value": None if math.isnan(self.value) else self.value,
             "params": self.trial.params,
             "run_id": facts_of(self.trial).get("run_id"),
             "checkpoint": self.place,
@@ -123,7 +142,7 @@ def top_trials(stages: Sequence[StoredStage]) -> list[Candidate]:
 def kept_checkpoints(
     candidate: Candidate, settings: Settings, list_artifacts: Callable[[str], list[str]]
 ) -> list[Candidate]:
-    """Returns all weights that a candidate's trial has kept, one of each epoch, by epoch.
+    """Returns all weights that a candidate's trial has kept, itself first.
 
     Args:
         candidate: Of the trial.
@@ -140,14 +159,10 @@ def kept_checkpoints(
         ]
         home = next((home for home in homes if home.is_dir()), homes[0])
         places = [str(path) for path in sorted(home.glob("*"))]
-
-    def identity(name: CheckpointName) -> tuple[bool, int | None, float | None]:
-        return name.kind == "average", name.repeat, name.epoch
-
-    found = {identity(candidate.checkpoint): candidate}
+    found = [candidate]
     for other in places:
         name = CheckpointName.parse(other.rpartition("/")[2])
-        if name is not None and name.epoch is not None and name.score is not None:
-            one = replace(candidate, place=other, value=name.score)
-            found.setdefault(identity(name), one)
-    return sorted(found.values(), key=lambda one: one.checkpoint.epoch or 0.0)
+        if name is None or name == candidate.checkpoint or name.score is None:
+            continue
+        found.append(replace(candidate, place=other, value=name.score))
+    return found

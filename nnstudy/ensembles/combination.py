@@ -26,13 +26,30 @@ LEAST = float(np.finfo(np.float64).eps)
 """Probabilities below this count as this, as in scikit-learn's ``log_loss``."""
 
 
-def refuse_unfit(how: Combine, task: str) -> None:
-    """Raises UserError where a kind of data has no such combination."""
+def fitting(how: Combine | Literal["weights"], task: str) -> Combine:
+    """Returns the way, if it can be gone with a kind of data.
+
+    Raises:
+        UserError: If it cannot, or if weights of several networks are to be averaged.
+    """
+    if how == "weights":
+        raise UserError(unrelated("several networks"))
     if task != "classification" and how in ("logits", "geometric", "vote"):
         raise UserError(
             f"--combine {how} is for classes, and these data are numbers: leave it out for their"
             " mean, or give weighted"
         )
+    return how
+
+
+def unrelated(networks: str) -> str:
+    """Returns why the weights of networks that were trained apart are not averaged."""
+    return (
+        f"the weights of {networks} are not averaged, since they were trained apart: each training"
+        " puts its hidden units in an order of its own, so that the mean of two is a network that"
+        " neither has learnt. Average what they answer (--combine probabilities), or the weights"
+        " of one training (--from average)"
+    )
 
 
 def contributions(answers: Answers, how: Combine) -> Array:

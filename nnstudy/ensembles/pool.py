@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from nnstudy.data import Data, Part
 from nnstudy.ensembles.answers import Answers, Array
-from nnstudy.ensembles.candidates import Candidate
+from nnstudy.ensembles.averages import Average, make
+from nnstudy.ensembles.candidates import Candidate, Source
 from nnstudy.ensembles.combination import class_probabilities
 from nnstudy.ensembles.predictions import OtherData, Outputs, Predictor
 from nnstudy.errors import UserError
@@ -36,7 +38,8 @@ class Pool:
     """Candidates with what they answer to the selection part.
 
     Attributes:
-        candidates: The best of the search first.
+        candidates: The best of the search first, with which all is compared, whatever was asked
+            for; then those that were.
         outputs: Of each.
         answers: The same as one array.
         skipped: What is missing.
@@ -47,42 +50,87 @@ class Pool:
     answers: Answers
     skipped: tuple[Skipped, ...]
 
+    def among(self, sources: Collection[Source]) -> tuple[int, ...]:
+        """Returns which candidates are of these sources."""
+        return tuple(
+            index
+            for index, candidate in enumerate(self.candidates)
+            if not set(sources).isdisjoint(candidate.sources)
+        )
 
-def fill(candidates: Iterable[Candidate], most: int, predictor: Predictor) -> Pool:
+
+def fill(
+    ranked: Iterable[Candidate],
+    gathered: Mapping[Source, Iterable[Candidate | Average]],
+    most: int,
+    predictor: Predictor,
+) -> Pool:
     """Asks candidates for their answers until there are enough.
 
+    Where there are several sources they take turns, so that the first ones are of all of them.
+
     Args:
-        candidates: The best of the search first.
-        most: How many are wanted.
+        ranked: The trials of the search, the best one first.
+        gathered: By source, the better ones first.
+        most: How many of each source are wanted.
         predictor: Computes what they answer.
 
     Raises:
         UserError: If one was trained on other data, or fewer than two can be had.
     """
-    found: list[Candidate] = []
-    outputs: list[Outputs] = []
-    skipped: list[Skipped] = []
-    for candidate in candidates:
-        if len(found) == most:
-            break
-        try:
-            outputs.append(predictor.on_selection(candidate))
-        except OtherData:
-            raise
-        except UserError as error:
-            skipped.append(Skipped(str(candidate), str(error)))
-        else:
-            found.append(candidate)
-    if len(found) < 2:
+    asking = _Asking(predictor)
+    best = asking.first(ranked, 1)
+    by_source = {source: asking.first(wanted, most) for source, wanted in gathered.items()}
+    turns = [key for turn in zip_longest(*by_source.values()) for key in turn if key is not None]
+    skipped = tuple(asking.skipped.values())
+    if len(set(turns)) < 2:
         reasons = "".join(f"\n  {one.candidate}: {one.reason}" for one in skipped)
         raise UserError(
-            f"an ensemble needs at least two networks, and there are the weights of {len(found)}"
-            + (f"; left out were:{reasons}" if reasons else "")
+            f"an ensemble needs at least two networks, and there are the weights of"
+            f" {len(set(turns))}" + (f"; left out were:{reasons}" if reasons else "")
         )
+    order = list(dict.fromkeys([*best, *turns]))
+    candidates = tuple(
+        replace(
+            asking.found[key][0],
+            sources=tuple(source for source, keys in by_source.items() if key in keys),
+        )
+        for key in order
+    )
+    outputs = tuple(asking.found[key][1] for key in order)
     data = predictor.data
     scores = [one.scores.double().numpy() for one in outputs]
     answers = answers_of(scores, [one.link for one in outputs], data.selection, data)
-    return Pool(tuple(found), tuple(outputs), answers, tuple(skipped))
+    return Pool(candidates, outputs, answers, skipped)
+
+
+class _Asking:
+    """Asks each candidate once, whatever it was gathered for.
+
+    Attributes:
+        found: Candidates and their answers, by key.
+        skipped: Those that could not be asked, likewise.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.found: dict[str, tuple[Candidate, Outputs]] = {}
+        self.skipped: dict[str, Skipped] = {}
+        self._predictor = predictor
+
+    def first(self, wanted: Iterable[Candidate | Average], most: int) -> list[str]:
+        """Returns the keys of the first candidates that answer."""
+        return list(islice((one.key for one in wanted if self._answers(one)), most))
+
+    def _answers(self, wanted: Candidate | Average) -> bool:
+        if wanted.key not in self.found and wanted.key not in self.skipped:
+            try:
+                candidate = make(wanted, self._predictor) if isinstance(wanted, Average) else wanted
+                self.found[wanted.key] = candidate, self._predictor.on_selection(candidate)
+            except OtherData:
+                raise
+            except UserError as error:
+                self.skipped[wanted.key] = Skipped(str(wanted), str(error))
+        return wanted.key in self.found
 
 
 def answers_of(scores: list[Array], links: list[Link], part: Part, data: Data) -> Answers:

@@ -50,7 +50,7 @@ class Predictor:
         data: The study's data.
         settings: Device, and where checkpoints are that have been moved.
         fetch: Fetches a checkpoint that is kept in MLflow and returns its file.
-        directory: Where answers are kept.
+        directory: Where answers are kept, and averages of weights.
     """
 
     study: Study
@@ -67,10 +67,9 @@ class Predictor:
             UserError: If its weights are missing, damaged or of other data, or its network
                 cannot be rebuilt.
         """
-        path = self._weights(candidate)
+        path = self.weights(candidate)
         digest = hash_of_file(path)
-        key = hashlib.blake2b(f"{digest} {self.data.digest} {self.code}".encode(), digest_size=16)
-        kept = self.directory / f"{key.hexdigest()}.safetensors"
+        kept = self.home("predictions", path).with_suffix(".safetensors")
         if self.code and (found := _read(kept, digest)) is not None:
             return found
         trained = self._rebuild(candidate, path)
@@ -84,9 +83,21 @@ class Predictor:
 
     def rebuild(self, candidate: Candidate) -> Trained:
         """Returns a candidate's network; see ``on_selection`` for what may be raised."""
-        return self._rebuild(candidate, self._weights(candidate))
+        return self._rebuild(candidate, self.weights(candidate))
 
-    def _weights(self, candidate: Candidate) -> Path:
+    def home(self, kind: str, *weights: Path) -> Path:
+        """Returns where something is kept that is made of weights, the data and the code."""
+        made_of = " ".join([*map(hash_of_file, weights), self.data.digest, self.code])
+        key = hashlib.blake2b(made_of.encode(), digest_size=16).hexdigest()
+        return self.directory / kind / key
+
+    def weights(self, candidate: Candidate) -> Path:
+        """Returns the file of a candidate's weights, whose data are those of the study.
+
+        Raises:
+            OtherData: If they were trained on other data, or other parts of them.
+            UserError: If they are missing or damaged.
+        """
         path = find_weights(
             candidate.place, candidate.trial.number, candidate.plan, self.settings, self.fetch
         )

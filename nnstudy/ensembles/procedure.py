@@ -78,6 +78,7 @@ class Procedure:
         size: Members at most.
         bags: Of greedy selection, 0: none.
         seed: Where random choices come from.
+        among: Which candidates may be members; None: all.
     """
 
     select: Select = "greedy"
@@ -85,12 +86,22 @@ class Procedure:
     size: int = 10
     bags: int = 0
     seed: int = 0
+    among: tuple[int, ...] | None = None
 
     def selection(self, answers: Answers) -> Selection:
-        """Chooses members by the answers of the candidates, the best of the search first."""
-        return select(
-            answers, self.select, self.combination, self.size, bags=self.bags, seed=self.seed
+        """Chooses members by the answers of all candidates, the best of the search first."""
+        among = np.arange(len(answers)) if self.among is None else np.array(self.among)
+        found = select(
+            answers.of(among),
+            self.select,
+            self.combination,
+            self.size,
+            bags=self.bags,
+            seed=self.seed,
         )
+        path = np.zeros((len(found.path), len(answers)))
+        path[:, among] = found.path
+        return replace(found, path=path)
 
     def fit(self, answers: Answers, counts: Array, *, calibrate: bool = True) -> Fitted:
         """Weighs chosen members, and calibrates what they answer together.

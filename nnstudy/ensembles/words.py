@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from nnstudy.ensembles.candidates import Candidate
 from nnstudy.ensembles.cross_fitting import FOLDS
 from nnstudy.ensembles.ensemble import Ensemble
 from nnstudy.ensembles.look import TakenLook
@@ -14,7 +17,7 @@ HEADINGS = {
 """Of classes, and of numbers."""
 
 _OF_COSTS = ("", "parameters", "size", "one example", "examples/s")
-_OF_MEMBERS = ("member", "counts", "in the search", "parameters")
+_OF_MEMBERS = ("member", "from", "counts", "on validation", "parameters")
 
 
 def conclusion(ensemble: Ensemble) -> str:
@@ -101,22 +104,19 @@ def cost_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
 
 def member_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
     """Returns the headings and a row for each member, the one that counts most first."""
-    weights = ensemble.fitted.weights
-    return [
-        _OF_MEMBERS,
-        *(
-            (
-                str(ensemble.pool.candidates[index]),
-                f"{weights[index]:.1%}",
-                _number(ensemble.pool.candidates[index].value),
-                ", ".join(
-                    f"{name}={_value(value)}"
-                    for name, value in ensemble.pool.candidates[index].trial.params.items()
-                ),
-            )
-            for index in ensemble.indices
-        ),
-    ]
+    weights = ensemble.fitted.weights[ensemble.indices]
+    members = zip(ensemble.members, weights, strict=True)
+    return [_OF_MEMBERS, *(_member_row(one, float(weight)) for one, weight in members)]
+
+
+def _member_row(member: Candidate, weight: float) -> tuple[str, ...]:
+    return (
+        str(member),
+        ", ".join(member.sources),
+        f"{weight:.1%}",
+        "" if math.isnan(member.value) else _number(member.value),
+        ", ".join(f"{name}={_value(value)}" for name, value in member.trial.params.items()),
+    )
 
 
 def sentence_of(look: TakenLook, ensemble: Ensemble) -> str:

@@ -1,13 +1,14 @@
-"""An exponential moving average of a network's weights."""
+"""Averages of one training's weights: moving along with it, and uniform over some of its epochs."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnstudy.errors import UserError
 
@@ -78,3 +79,64 @@ class ExponentialAverage:
         """Goes on from a state that ``state_dict`` gave."""
         self.updates = state["updates"]
         self.network.load_state_dict(state["network"])
+
+
+def uniform_average(weights: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Returns the mean of a network's weights at several moments of one training.
+
+    Stochastic weight averaging (Izmailov, Podoprikhin, Garipov, Vetrov and Wilson 2018,
+    "Averaging weights leads to wider optima and better generalization", section 3.2). What is
+    a statistic of the activations has to be computed again, see ``refresh_batch_norm``.
+
+    Args:
+        weights: State dictionaries of the same names and shapes, at least one; each is let go of
+            before the next is asked for. Of whole numbers (counters) the last ones are taken.
+    """
+    sums: dict[str, Tensor] = {}
+    last: Mapping[str, Tensor] = {}
+    count = 0
+    for last in weights:
+        count += 1
+        for name, tensor in last.items():
+            if tensor.is_floating_point() or tensor.is_complex():
+                wide = tensor.to(torch.promote_types(tensor.dtype, torch.float64))
+                sums[name] = sums[name] + wide if name in sums else wide
+    return {
+        name: (sums[name] / count).to(tensor.dtype) if name in sums else tensor
+        for name, tensor in last.items()
+    }
+
+
+@torch.no_grad()
+def refresh_batch_norm(network: nn.Module, minibatches: Iterable[Tensor]) -> None:
+    """Computes the statistics of batch normalisation again, for weights that were averaged.
+
+    They become the plain mean over the minibatches, as in ``torch.optim.swa_utils.update_bn``.
+    Unlike there only these layers are as in training: nothing is dropped out, no other buffer
+    changes and no random number is drawn. The network is left in evaluation mode.
+
+    Args:
+        network: On the device of the minibatches.
+        minibatches: Inputs of the training part, of equal numbers of examples. None is taken
+            where the network has no such statistics.
+    """
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
+    network.eval()
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean
+        layer.train()
+    try:
+        for inputs in minibatches:
+            network(inputs)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        network.eval()

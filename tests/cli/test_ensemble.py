@@ -43,6 +43,8 @@ def test_ensemble_tells_the_result_in_words_and_for_machines(launched: Path, run
         (("--members", "4"), "4 members were asked for, but 'tiny' has kept only 3"),
         (("--members", "1"), "1 is not in the range"),
         (("--from", "nowhere"), "'nowhere' is not one of"),
+        (("--from", "average"), "'tiny' has kept nothing that could be averaged"),
+        (("--combine", "weights"), "the weights of several networks are not averaged"),
         (("--select", "all", "--bags", "2"), "belongs to --select greedy"),
     ],
 )

@@ -287,6 +287,10 @@ def test_weights_of_other_data_are_refused(searched: Place, tmp_path: Path) -> N
         ({"bags": 3, "select": "all"}, "--bags 3 belongs to --select greedy"),
         ({"sources": ()}, "needs candidates"),
         ({"members": 5, "candidates": 4}, "--candidates 4 are fewer"),
+        (
+            {"combine": "weights"},
+            "several networks are not averaged, since they were trained apart",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_computed(
@@ -331,6 +335,107 @@ def test_kept_epochs_of_the_best_trial_are_an_ensemble(searched: Place, tmp_path
     assert warnings == ["there are only 2 candidates for 10 members"]
     both = made(searched, tmp_path, sources=["checkpoints", "top-trials"], select="all")
     assert len(both.describe()["members"]) == 7
+
+
+def test_averages_are_members_beside_others_and_each_tells_where_it_is_from(
+    searched: Place, tmp_path: Path
+) -> None:
+    sources = ["average", "top-trials"]
+    told = made(searched, tmp_path, sources=sources, select="all", members=4, model=False)
+    best, *_ = sorted(searched.trials(), key=lambda trial: -(trial.value or 0))
+    members = told.describe()["members"]
+    assert sorted([one["from"], one["averaged"]] for one in members) == [
+        *([["average"], [1, 2]],) * 2,
+        *([["top-trials"], []],) * 2,
+    ]
+    [mean] = [one for one in members if one["averaged"] and one["trial"] == best.number]
+    kept = [
+        read_weights(next(searched.checkpoint(best.number).parent.glob(f"spaced-epoch000{n}-*")))
+        for n in (1, 2)
+    ]
+    found = read_weights(Path(mean["checkpoint"]))
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, (kept[0][name] + kept[1][name]) / 2)
+    assert 0 < mean["value"] <= 1
+
+
+AVERAGED = """
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from nnstudy import Recipe, Split
+from tests.launching import blobs, toy
+
+
+def recipe(trial, data):
+    lr = trial.suggest_float("lr", 0.01, 0.3, log=True)
+    network = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3)
+    )
+    return Recipe(
+        network=network, optimizer=partial(torch.optim.SGD, lr=lr), batch_size=32, average=0.9
+    )
+
+
+study = replace(
+    toy(recipe, trials=2, epochs=8),
+    data=partial(blobs, 400),
+    split=Split(validation=0.4, selection=0.5),
+)
+"""
+
+
+@pytest.mark.slow
+def test_averages_of_each_training_are_an_ensemble_and_repeatable(
+    new_place: Any, tmp_path: Path
+) -> None:
+    place = new_place("averaged")
+    launch(place, AVERAGED, keep_every=1)
+    result = made(place, tmp_path, sources=["average"], select="all", model=False)
+    members = result.describe()["members"]
+    assert sorted((member["trial"], member["averaged"]) for member in members) == [
+        *((0, []), (0, [7, 8])),
+        *((1, []), (1, [7, 8])),
+    ]
+    assert {member["kind"] for member in members} == {"average"}
+    # The best of the search is there to be compared with, and no member.
+    assert [one["from"] for one in result.describe()["candidates"]] == [[], *[["average"]] * 4]
+
+    # The weights are the mean, and batch norm's statistics those of the training part.
+    [uniform] = [one for one in members if one["averaged"] and one["trial"] == 0]
+    found = read_weights(Path(uniform["checkpoint"]))
+    kept = [
+        read_weights(next(place.checkpoint(0).parent.glob(f"spaced-epoch000{epoch}-*")))
+        for epoch in (7, 8)
+    ]
+    for name in ("0.weight", "1.weight", "4.bias"):
+        torch.testing.assert_close(found[name], (kept[0][name] + kept[1][name]) / 2)
+    study = load_study(str(place.directory / "study.py")).study
+    data = load_planned_data(study, Plan.of(place.study()))
+    first = torch.nn.functional.linear(data.train.inputs, found["0.weight"], found["0.bias"])
+    torch.testing.assert_close(found["1.running_mean"], first.mean(0), atol=1e-5, rtol=1e-4)
+
+    # Asked again, it is found; made anew, it is the same.
+    file = Path(uniform["checkpoint"])
+    when = file.stat().st_mtime_ns
+    again = made(place, tmp_path, sources=["average"], select="all", model=False)
+    assert file.stat().st_mtime_ns == when
+    file.write_bytes(b"damaged")
+    assert result.ensemble.digest == again.ensemble.digest
+    anew = made(place, tmp_path, sources=["average"], select="all", model=False)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in read_weights(file).items())
+    assert anew.describe()["rows"] == result.describe()["rows"]
+
+    # Of a damaged epoch there is no average, which is told.
+    damaged = next(place.checkpoint(1).parent.glob("spaced-epoch0008-*"))
+    with changed(damaged, b"damaged"):
+        less = made(place, tmp_path, sources=["average"], select="all", model=False)
+    [skipped] = less.describe()["skipped"]
+    assert skipped["candidate"] == "search/1 averaged over epochs 7, 8"
+    assert "damaged" in skipped["reason"]
 
 
 @pytest.mark.slow

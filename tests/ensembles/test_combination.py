@@ -10,8 +10,8 @@ from nnstudy.ensembles.combination import (
     class_probabilities,
     combine,
     fit_weights,
+    fitting,
     loss,
-    refuse_unfit,
 )
 from nnstudy.errors import UserError
 from tests.ensembles.answering import any_answers, classifiers, regressors
@@ -106,6 +106,6 @@ def test_numbers_have_their_weighted_mean() -> None:
 
 
 def test_votes_on_numbers_are_refused() -> None:
-    refuse_unfit("weighted", "regression")
+    assert fitting("weighted", "regression") == "weighted"
     with pytest.raises(UserError, match="--combine vote is for classes"):
-        refuse_unfit("vote", "regression")
+        fitting("vote", "regression")

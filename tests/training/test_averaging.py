@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,12 @@ from torch import nn
 
 from nnstudy import models
 from nnstudy.errors import UserError
-from nnstudy.training.averaging import ExponentialAverage, warmed_up
+from nnstudy.training.averaging import (
+    ExponentialAverage,
+    refresh_batch_norm,
+    uniform_average,
+    warmed_up,
+)
 
 
 def train_a_little(network: nn.Module, seed: int) -> None:
@@ -86,3 +93,46 @@ def test_an_average_goes_on_from_its_state() -> None:
 def test_a_decay_out_of_range_is_refused(decay: float) -> None:
     with pytest.raises(UserError, match="between 0 and 1"):
         ExponentialAverage(nn.Linear(1, 1), decay)
+
+
+@settings(deadline=None)
+@given(count=st.integers(1, 6))
+def test_a_uniform_average_is_the_mean_of_weights_and_the_last_of_counters(count: int) -> None:
+    networks = [nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)) for _ in range(count)]
+    for number, network in enumerate(networks):
+        for _ in range(number):
+            network(torch.randn(8, 3))
+    found = uniform_average(network.state_dict() for network in networks)
+    wanted = torch.stack([network[0].weight for network in networks]).mean(0)  # type: ignore[arg-type]
+    torch.testing.assert_close(found["0.weight"], wanted)
+    assert found["1.num_batches_tracked"] == count - 1
+    assert {name: tensor.dtype for name, tensor in found.items()} == {
+        name: tensor.dtype for name, tensor in networks[0].state_dict().items()
+    }
+
+
+def test_statistics_of_batch_norm_become_those_of_the_minibatches_and_nothing_else_changes() -> (
+    None
+):
+    inputs = 3 + 2 * torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+    network = nn.Sequential(nn.BatchNorm1d(3, momentum=0.3), nn.Dropout(0.9), nn.Linear(3, 2))
+    network(torch.randn(8, 3))
+    weights = {name: tensor.clone() for name, tensor in network.named_parameters()}
+    random = torch.get_rng_state()
+    refresh_batch_norm(network, torch.split(inputs, 20))
+    norm = network[0]
+    torch.testing.assert_close(norm.running_mean, inputs.mean(0))
+    halves = torch.stack([half.var(0) for half in torch.split(inputs, 20)])
+    torch.testing.assert_close(norm.running_var, halves.mean(0))
+    assert norm.momentum == 0.3
+    assert not any(module.training for module in network.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in network.named_parameters())
+
+
+def test_a_network_without_statistics_is_asked_nothing() -> None:
+    def minibatches() -> Iterator[torch.Tensor]:
+        raise AssertionError("no minibatch is needed")
+        yield
+
+    refresh_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), minibatches())

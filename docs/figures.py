@@ -133,7 +133,7 @@ def _false_alarms_rows(result: Result) -> list[str]:
     skipped = sum(found["outcomes"].get("skipped", 0) for found in studies)
     caused = sum(alarm["cause"] is not None for found in studies for alarm in found["alarms"])
     return [
-        f"| False alarms of pre-flight on the {len(studies)} shipped studies, {result['seeds']}"
+        f"| False alarms of pre-flight on {len(studies)} of the shipped studies, {result['seeds']}"
         f" seeds: {asked} answers, {skipped} of them skipped"
         f" | **{result['false']}** (and {caused} alarms about what a study does on purpose)"
         f" | {result['expected']} |"

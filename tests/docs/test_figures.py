@@ -77,7 +77,7 @@ def test_verdicts_are_told_with_intervals_and_beside_those_they_were_tuned_on(
 
 def test_table_counts_false_alarms_apart_from_those_with_a_cause(figures: ModuleType) -> None:
     text = figures.table({"false_alarms": false_alarms()})
-    assert "the 2 shipped studies, 10 seeds: 20 answers, 2 of them skipped" in text
+    assert "on 2 of the shipped studies, 10 seeds: 20 answers, 2 of them skipped" in text
     assert "| **1** (and 1 alarms about what a study does on purpose) | 0 |" in text
 
 

@@ -28,6 +28,7 @@ def outcome_lines(result: LaunchResult, ctx: click.Context) -> list[str]:
             f"  {name:<{width}} = {words.parameter(value)}"
             for name, value in result.best.params.items()
         ]
+        lines += _judged(result, ctx)
     for stage, borders in result.borders.items():
         of = f" of stage {stage}" if len(result.borders) > 1 else ""
         does = f" (stage {result.extended[stage]} does)" if stage in result.extended else ""
@@ -44,6 +45,21 @@ def outcome_lines(result: LaunchResult, ctx: click.Context) -> list[str]:
 
 
 _OF_UI = ("tracking_uri", "artifacts")
+_OF_A_LOOK = ("data_dir", "device")
+
+
+def _judged(result: LaunchResult, ctx: click.Context) -> list[str]:
+    """Returns the verdicts on the best trial, and what to try where it has learned nothing."""
+    verdicts = result.facts.get("verdicts", [])
+    lines = [f"verdict: {v['name']}: {v['evidence']}. {v['advice']}" for v in verdicts]
+    if any(verdict["name"] == "at chance" for verdict in verdicts):
+        what = f"{ctx.params['study']}{retyped(ctx, only=_OF_A_LOOK)}"
+        lines.append(
+            "even the best trial has learned nothing: see whether anything can be learned with"
+            f" {program()} launch {what} --quick, and at which rates with {program()} lr-find"
+            f" {what}"
+        )
+    return lines
 
 
 def resuming(ctx: click.Context) -> str:
@@ -79,6 +95,7 @@ def outcome_fields(result: LaunchResult) -> dict[str, Any]:
             "params": best.params,
             "epoch": result.facts.get("best_epoch"),
             "checkpoint": result.facts.get("checkpoint"),
+            "verdicts": result.facts.get("verdicts", []),
             "run_id": result.facts.get("run_id"),
         },
         "storage": result.storage,

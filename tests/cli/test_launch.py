@@ -44,6 +44,7 @@ def test_launch_tells_costs_first_then_trials_then_the_best_and_what_to_type_nex
     assert f"best: trial {best.number} of stage search, accuracy/valid {best.value:.4f}" in output
     checkpoint = next(line for line in lines if line.startswith("checkpoint: "))
     assert Path(checkpoint.removeprefix("checkpoint: ")).is_file()
+    assert "has learned nothing" not in output
     assert lines[-1] == "next: nnstudy ui tiny"
 
 
@@ -84,6 +85,23 @@ def test_folds_are_told_before_and_after_and_in_the_status(
     assert "folds: was 3, is now 2" in again.stderr
     found = run("evaluate", "tiny")
     assert re.search(r"trial \d at epoch 1 of fold \d, its best, on \d+ validation", found.output)
+
+
+@pytest.mark.slow
+def test_a_search_that_has_learned_nothing_says_so_and_what_to_type(
+    run: Run, write: Write, tmp_path: Path
+) -> None:
+    write("tiny.py", TINY.replace("0.01, 1.0", "1e-9, 1e-8"))
+    result = run(
+        *("launch", "tiny.py", "--workers", "1", "--trials", "1", "--epochs", "1"),
+        *("--data-dir", "here", "--no-preflight"),
+    )
+    assert result.exit_code == 0
+    [verdict] = [line for line in result.output.splitlines() if line.startswith("verdict: at ")]
+    assert re.match(r"verdict: at chance: accuracy was .+\. Get a signal first: .+\.$", verdict)
+    assert "even the best trial has learned nothing: " in result.output
+    assert "nnstudy launch tiny.py --data-dir here --quick, " in result.output
+    assert "nnstudy lr-find tiny.py --data-dir here\n" in result.output
 
 
 def test_options_reach_the_search(run: Run, write: Write, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from statistics import median
 
@@ -19,8 +20,9 @@ from nnstudy.training.devices import resolve_device
 from nnstudy.training.evaluation import evaluation_batch_size
 from nnstudy.training.losses import Link
 
-_ROUNDS = 5
-_SECONDS = 0.02
+_WARM_UP = 2
+_LEAST, _MOST = 5, 100
+_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Costs:
     """What the answers of an ensemble cost, and those of the best network alone.
 
     Times are from inputs on the device to one answer in memory, of networks that run one after
-    another: medians of five rounds, each of 20 ms or of one run that takes longer, behind a
-    warm-up. In every round both are timed, so ratios mean something on a busy machine too.
+    another: medians of five to a hundred rounds behind a warm-up. In every round both are timed,
+    so ratios mean something on a busy machine too.
 
     Attributes:
         single: Of the candidate that has the least loss alone.
@@ -147,20 +149,22 @@ class _Times:
 
 
 def _time_both(single: _Model, ensemble: _Model, inputs: Tensor) -> _Times:
-    rounds = [(_seconds(single, inputs), _seconds(ensemble, inputs)) for _ in range(_ROUNDS)]
+    # What comes of an answer is in memory, so a GPU has done all of it when the clock is read.
+    rounds: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while len(rounds) < _WARM_UP + _LEAST or (
+        len(rounds) < _MOST and time.perf_counter() - began < _SECONDS
+    ):
+        rounds.append((_seconds(single, inputs), _seconds(ensemble, inputs)))
+    counted = rounds[_WARM_UP:]
     return _Times(
-        median(one for one, _ in rounds),
-        median(several for _, several in rounds),
-        median(several / one for one, several in rounds),
+        median(one for one, _ in counted),
+        median(several for _, several in counted),
+        median(several / one for one, several in counted),
     )
 
 
 def _seconds(model: _Model, inputs: Tensor) -> float:
-    from torch.utils.benchmark import Timer
-
-    timer = Timer(
-        "model.answer(inputs)",
-        globals={"model": model, "inputs": inputs},
-        num_threads=torch.get_num_threads(),
-    )
-    return float(timer.blocked_autorange(min_run_time=_SECONDS).median)
+    started = time.perf_counter()
+    model.answer(inputs)
+    return time.perf_counter() - started

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -22,6 +21,7 @@ from nnstudy.doctor.sqlite_files import check_file, is_stored
 from nnstudy.errors import UserError
 from nnstudy.search.storage import NothingStored, open_storage
 from nnstudy.secret_urls import mask, scrub
+from nnstudy.study.quiet_optuna import quiet_optuna
 
 _WHAT = "storage"
 _WRITES = 5
@@ -119,11 +119,10 @@ def _check_opened(storage: RDBStorage, where: str) -> Iterator[Check]:
 
 def _try(storage: RDBStorage) -> float:
     """Writes, reads and removes a study; returns the milliseconds of a write."""
-    told = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study made
-    study_id = storage.create_new_study(
-        [StudyDirection.MINIMIZE], f"nnstudy-doctor-{secrets.token_hex(6)}"
-    )
+    with quiet_optuna():  # it tells of every study made
+        study_id = storage.create_new_study(
+            [StudyDirection.MINIMIZE], f"nnstudy-doctor-{secrets.token_hex(6)}"
+        )
     try:
         times = []
         for number in range(_WRITES):
@@ -134,7 +133,6 @@ def _try(storage: RDBStorage) -> float:
             raise UserError("the database does not give back what was written to it")
     finally:
         storage.delete_study(study_id)
-        optuna.logging.set_verbosity(told)
     return statistics.median(times)
 
 

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from nnstudy.errors import UserError
 from nnstudy.search.distributions import contains, describe, middle
+from nnstudy.study.quiet_optuna import quiet_optuna
 
 Answer = TypeVar("Answer")
 
@@ -36,12 +37,8 @@ def ask_for_point(
     Raises:
         UserError: If a value of ``point`` lies outside its range, or is not asked for.
     """
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with quiet_optuna():
         trial = optuna.create_study(sampler=_Central(point, start)).ask()
-    finally:
-        optuna.logging.set_verbosity(verbosity)
     answer = recipe(trial)
     if unknown := [name for name in point if name not in trial.params]:
         raise UserError(

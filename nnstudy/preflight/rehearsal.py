@@ -17,6 +17,7 @@ from nnstudy.preflight.fit import refuse_misfit
 from nnstudy.study import Study
 from nnstudy.study.blame import blame
 from nnstudy.study.building import Conditions, build_training
+from nnstudy.study.quiet_optuna import quiet_optuna
 from nnstudy.training import Diverged, Recipe, Training
 from nnstudy.training.seeds import seed_everything
 
@@ -98,12 +99,8 @@ def rehearse(
 
 def quiet_study(seed: int = 0) -> optuna.Study:
     """Returns a study in memory that draws at random, and says nothing."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with quiet_optuna():
         return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def _time_epoch(recipe: Recipe, study: Study, data: Data, conditions: Conditions) -> float:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nnstudy.errors import UserError
 from nnstudy.search.distributions import contains, describe, key, values_of
+from nnstudy.study.quiet_optuna import quiet_optuna
 
 SCHEMA_VERSION = 1
 
@@ -210,16 +211,17 @@ def probe(
         UserError: A range is invalid (``low`` above ``high``, a log scale from 0), one name
             is used in ways that Optuna cannot mix, or a start lies outside the space.
     """
-    with _quiet_optuna(), warnings.catch_warnings():
+    with quiet_optuna():
+        study = optuna.create_study(sampler=_ProbeSampler(probes))
+    for start in starts:
+        study.enqueue_trial(dict(start))
+    with warnings.catch_warnings():
         # A start outside its range is told below, with what to do about it.
         warnings.filterwarnings("ignore", message="Fixed parameter")
-        study = optuna.create_study(sampler=_ProbeSampler(probes))
-        for start in starts:
-            study.enqueue_trial(dict(start))
         failures = [
             failure for _ in range(max(probes, len(starts))) if (failure := _try(recipe, study))
         ]
-        space = _space_of(study.get_trials(deepcopy=False), failures)
+    space = _space_of(study.get_trials(deepcopy=False), failures)
     for start in starts:
         space.check(start)
     return space
@@ -336,13 +338,3 @@ def _space_of(trials: Sequence[FrozenTrial], failures: Sequence[Failure]) -> Spa
 
 def _when(parameter: Parameter) -> str:
     return "asked for in some trials only" if parameter.conditional else "asked for in each trial"
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from nnstudy.search.plan import Plan, is_planned
 from nnstudy.search.pruners import PrunerSpec, make_pruner
 from nnstudy.search.samplers import SamplerSpec, make_sampler
 from nnstudy.study import Stage, Study
+from nnstudy.study.quiet_optuna import quiet_optuna
 from nnstudy.training import progress
 
 
@@ -175,6 +175,5 @@ def refuse_differences(study: Study, stored: Plan, now: Plan) -> None:
 
 
 def _quietly_load(storage: RDBStorage, name: str) -> optuna.Study:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_optuna():
         return optuna.load_study(study_name=name, storage=storage)

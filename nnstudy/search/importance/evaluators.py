@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 
 from nnstudy.search.importance.evidence import Values
+from nnstudy.study.quiet_optuna import quiet_optuna
 
 if TYPE_CHECKING:
     from optuna.importance import BaseImportanceEvaluator
@@ -60,7 +59,7 @@ class Evaluator:
             values: What is minimised, one for each trial.
             parameters: Names of those that are asked about.
         """
-        with _quiet_optuna():
+        with quiet_optuna():
             return self._evaluator.evaluate(
                 self._study, list(parameters), target=lambda trial: float(values[trial.number])
             )
@@ -84,7 +83,7 @@ def _make(name: EvaluatorName, trials: int, seed: int) -> BaseImportanceEvaluato
 
 def _study_of(trials: Sequence[FrozenTrial], parameters: Sequence[str]) -> optuna.Study:
     """Returns a study in memory, numbered in the order of the trials."""
-    with _quiet_optuna():
+    with quiet_optuna():
         study = optuna.create_study()
         for trial in trials:
             names = [name for name in parameters if name in trial.params]
@@ -96,15 +95,3 @@ def _study_of(trials: Sequence[FrozenTrial], parameters: Sequence[str]) -> optun
                 )
             )
     return study
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

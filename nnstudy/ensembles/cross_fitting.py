@@ -19,6 +19,7 @@ from nnstudy.ensembles.combination import losses
 from nnstudy.ensembles.measures import Interval, Measures
 from nnstudy.ensembles.procedure import Fitted, Prediction, Procedure
 from nnstudy.ensembles.selection import alone
+from nnstudy.ensembles.uncertainty import Uncertainty, uncertainty
 from nnstudy.errors import UserError
 
 FOLDS = 5
@@ -54,6 +55,8 @@ class Comparison:
             in accuracy, or squared error.
         nll_gain: Likewise in negative log-likelihood, both calibrated.
         curve: The ensemble against its size.
+        prediction: What the ensemble answers to each example as it is used: calibrated.
+        uncertainty: How unsure it is of that.
     """
 
     rows: dict[str, Measures]
@@ -61,6 +64,13 @@ class Comparison:
     gain: Interval
     nll_gain: Interval
     curve: tuple[Point, ...]
+    prediction: Prediction
+    uncertainty: Uncertainty
+
+    @property
+    def final(self) -> Measures:
+        """The last row: measures of the ensemble as it is used."""
+        return list(self.rows.values())[-1]
 
 
 def compare(answers: Answers, procedure: Procedure) -> Comparison:
@@ -100,7 +110,7 @@ def compare(answers: Answers, procedure: Procedure) -> Comparison:
     }
     if is_classes:
         told["single best, calibrated"] = predict(best, calibrate=True)[0]
-        told["ensemble, calibrated"] = predict(chosen, procedure, calibrate=True)[0]
+        told["ensemble, calibrated"], fitted = predict(chosen, procedure, calibrate=True)
     suffix = ", calibrated" if is_classes else ""
     single, final = told[f"single best{suffix}"], told[f"ensemble{suffix}"]
     curve = [
@@ -118,6 +128,8 @@ def compare(answers: Answers, procedure: Procedure) -> Comparison:
             Point(size, prediction.measure(answers).numbers)
             for size, prediction in enumerate(curve, start=1)
         ),
+        final,
+        _uncertainty(answers, splits, fitted),
     )
 
 
@@ -160,19 +172,36 @@ def one_of(candidates: int, index: int) -> Array:
     return counts
 
 
-def _put_together(
-    answers: Answers, splits: list[tuple[Index, Index]], fitted: list[Fitted]
-) -> Prediction:
+Splits = list[tuple[Index, Index]]
+
+
+def _put_together(answers: Answers, splits: Splits, fitted: list[Fitted]) -> Prediction:
     parts = [
         one.predict(answers.to(measured_on))
         for (_, measured_on), one in zip(splits, fitted, strict=True)
     ]
-    order = np.argsort(np.concatenate([measured_on for _, measured_on in splits]))
     variances = [part.variance for part in parts if part.variance is not None]
     return Prediction(
-        np.concatenate([part.mean for part in parts])[order],
-        np.concatenate(variances)[order] if variances else None,
+        _in_order([part.mean for part in parts], splits),
+        _in_order(variances, splits) if variances else None,
     )
+
+
+def _uncertainty(answers: Answers, splits: Splits, fitted: list[Fitted]) -> Uncertainty:
+    parts = [
+        uncertainty(answers.to(measured_on), one)
+        for (_, measured_on), one in zip(splits, fitted, strict=True)
+    ]
+    return Uncertainty(
+        _in_order([part.total for part in parts], splits),
+        _in_order([part.disagreement for part in parts], splits),
+    )
+
+
+def _in_order(parts: list[Array], splits: Splits) -> Array:
+    """Returns what was computed of each fold in the order of the examples."""
+    places = np.concatenate([measured_on for _, measured_on in splits])
+    return np.asarray(np.concatenate(parts)[np.argsort(places)])
 
 
 def _mean_member(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,12 +20,15 @@ from nnstudy.ensembles.cross_fitting import Comparison
 from nnstudy.ensembles.diversity import Diversity, diversity
 from nnstudy.ensembles.pool import Pool
 from nnstudy.ensembles.procedure import Fitted, Procedure
+from nnstudy.ensembles.uncertainty import errors_of_the_surest
 from nnstudy.errors import UserError
 from nnstudy.search.plan import Plan
 from nnstudy.training.checkpoints.atomic_write import write_atomically
 
 FILE_NAME = "ensemble.json"
 VERSION = 1
+SUREST = 0.9
+"""The share of the answers whose error is told apart: those that it is surest of."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Ensemble:
         """The members, those that count most first."""
         return [self.pool.candidates[index] for index in self.indices]
 
+    @property
+    def class_names(self) -> list[str]:
+        """What the classes are called, in the order of their labels; empty for numbers."""
+        return [str(name) for name in self.plan.data["class_names"]]
+
     @cached_property
     def diversity(self) -> Diversity:
         """How far the members differ on the selection part."""
@@ -97,7 +106,20 @@ class Ensemble:
             "nll_gain": asdict(compared.nll_gain),
             "curve": [asdict(point) for point in compared.curve],
             **asdict(self.diversity),
+            "uncertainty": self.uncertainty,
             "costs": asdict(self.costs),
+        }
+
+    @property
+    def uncertainty(self) -> dict[str, float]:
+        """How unsure it is on average, and its error with and without what it is least sure of."""
+        unsure, errors = self.comparison.uncertainty, self.comparison.final.errors
+        kept = errors_of_the_surest(errors, unsure.total)
+        return {
+            "total": float(unsure.total.mean()),
+            "disagreement": float(unsure.disagreement.mean()),
+            "error": float(errors.mean()),
+            "error_of_the_surest": float(kept[math.ceil(SUREST * len(kept)) - 1]),
         }
 
     def save(self, directory: Path, told: Mapping[str, Any]) -> Path:

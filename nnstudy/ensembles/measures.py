@@ -107,6 +107,11 @@ class ClassificationMeasures:
     reliability: tuple[ReliabilityBin, ...]
     classes: tuple[ClassMeasures, ...]
 
+    @property
+    def errors(self) -> Array:
+        """1 for each wrong answer and 0 for each right one, ``(N,)``."""
+        return (~self.right).astype(np.float64)
+
     @cached_property
     def interval(self) -> Interval:
         """The share of right answers."""
@@ -143,6 +148,11 @@ class RegressionMeasures:
     mae: float
     r2: float
     nll: float
+
+    @property
+    def errors(self) -> Array:
+        """Squared error of each example, ``(N,)``."""
+        return self.squared
 
     @cached_property
     def interval(self) -> Interval:

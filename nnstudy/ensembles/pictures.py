@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -9,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nnstudy.ensembles.cross_fitting import Comparison
 from nnstudy.ensembles.measures import ClassificationMeasures
+from nnstudy.ensembles.uncertainty import errors_of_the_surest
 
 # Okabe and Ito's, which the colour-blind can tell apart.
 _COLOURS = {"single best": "#999999", "ensemble": "#d55e00", "ensemble, calibrated": "#0072b2"}
@@ -63,4 +65,27 @@ def reliability_figure(found: Comparison, study: str) -> Figure | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
     figure.suptitle(f"{study}: reliability", fontsize="medium")
+    return figure
+
+
+def rejection_figure(found: Comparison, study: str) -> Figure:
+    """Draws the error of the answers that are left when the least sure ones are left out."""
+    row, unsure = found.final, found.uncertainty
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Axes = figure.subplots()
+    left_out = 1 - np.arange(1, len(row.errors) + 1) / len(row.errors)
+    for label, values, colour in (
+        ("by all uncertainty", unsure.total, "#0072b2"),
+        ("by disagreement alone", unsure.disagreement, "#d55e00"),
+    ):
+        axes.plot(left_out, errors_of_the_surest(row.errors, values), color=colour, label=label)
+    axes.axhline(row.errors.mean(), color="#999999", ls="--", label="at random")
+    of_classes = isinstance(row, ClassificationMeasures)
+    axes.set(xlabel="share of the answers that is left out, the least sure first")
+    axes.set(ylabel="share of the others that is wrong" if of_classes else "mse of the others")
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.suptitle(f"{study}: what is left when unsure answers are left out", fontsize="medium")
     return figure

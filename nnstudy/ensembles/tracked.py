@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from nnstudy.ensembles.ensemble import Ensemble
+from nnstudy.ensembles.examples import as_csv
 from nnstudy.ensembles.look import TakenLook
-from nnstudy.ensembles.pictures import reliability_figure, size_figure
+from nnstudy.ensembles.pictures import rejection_figure, reliability_figure, size_figure
 from nnstudy.ensembles.words import conclusion, markdown
 from nnstudy.search.tracked import track_data
 from nnstudy.tracking import Tracker, environment
 
 RUN_NAME = "ensemble"
+EXAMPLES = "examples.csv"
 
 
 def track(
@@ -59,14 +61,16 @@ def track(
             "nnstudy.digest": ensemble.digest,
         }
     )
-    final = list(ensemble.comparison.rows.values())[-1].numbers
+    final = ensemble.comparison.final.numbers
     now = time.time_ns() // 1_000_000
     run.log({f"{name}/selection": value for name, value in final.items()}, step=0, timestamp=now)
     if look is not None and look.digest == ensemble.digest:
         tested = look.numbers["ensemble"]
         run.log({f"{name}/test": value for name, value in tested.items()}, step=0, timestamp=now)
     run.log_artifact(file)
+    run.log_text(as_csv(ensemble), EXAMPLES)
     run.log_figure(size_figure(ensemble.comparison, plan.study), "size.png")
+    run.log_figure(rejection_figure(ensemble.comparison, plan.study), "rejection.png")
     if (figure := reliability_figure(ensemble.comparison, plan.study)) is not None:
         run.log_figure(figure, "reliability.png")
     run.finish()

@@ -55,6 +55,23 @@ def uncertainty(answers: Answers, fitted: Fitted) -> Uncertainty:
     return Uncertainty(_entropy(prediction.mean), np.maximum(_entropy(mean) - expected, 0.0))
 
 
+def errors_of_the_surest(errors: Array, total: Array) -> Array:
+    """Returns what the error is among the n answers that an ensemble is surest of, for each n.
+
+    (Nadeem, Zucker and Hanczar 2009, "Accuracy-rejection curves for comparing classification
+    methods with a reject option".)
+
+    Args:
+        errors: Of each example, ``(N,)``.
+        total: How unsure each answer is, likewise; equally unsure ones keep their order.
+
+    Returns:
+        Means over the first 1, 2, ..., N of them.
+    """
+    surest_first = np.argsort(total, kind="stable")
+    return np.asarray(errors[surest_first].cumsum() / np.arange(1, len(errors) + 1))
+
+
 def _entropy(probabilities: Array) -> Array:
     """Returns the entropy of each distribution, ``(..., C)`` to ``(...)``, in nats."""
     return np.asarray(entr(probabilities).sum(-1))

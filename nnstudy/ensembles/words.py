@@ -6,9 +6,9 @@ import math
 
 from nnstudy.ensembles.candidates import Candidate
 from nnstudy.ensembles.cross_fitting import FOLDS
-from nnstudy.ensembles.ensemble import Ensemble
+from nnstudy.ensembles.ensemble import SUREST, Ensemble
 from nnstudy.ensembles.look import TakenLook
-from nnstudy.ensembles.measures import Interval, Measures
+from nnstudy.ensembles.measures import ClassificationMeasures, Interval, Measures
 
 HEADINGS = {
     True: ("", "accuracy", "95 % interval", "nll", "brier", "ece"),
@@ -17,7 +17,9 @@ HEADINGS = {
 """Of classes, and of numbers."""
 
 _OF_COSTS = ("", "parameters", "size", "one example", "examples/s")
+_OF_CLASSES = ("class", "precision", "recall", "f1", "examples")
 _OF_MEMBERS = ("member", "from", "counts", "on validation", "parameters")
+_WORST_TOLD, _WORST_NOTED = 3, 10
 
 
 def conclusion(ensemble: Ensemble) -> str:
@@ -72,6 +74,10 @@ def remarks(ensemble: Ensemble) -> list[str]:
             else f"differ by {_number(found.disagreement)} in squared distance"
         )
         said.append(f"two members {differ}{together}")
+    said.append(_surety(ensemble))
+    if worst := class_rows(ensemble, _WORST_TOLD)[1:]:
+        named = ", ".join(f"{row[0]} (f1 {row[3]})" for row in worst)
+        said.append(f"the classes it knows least: {named}")
     costs = ensemble.costs
     said.append(
         f"the ensemble takes {costs.latency_ratio:.2g} times as long as the single best for one"
@@ -82,6 +88,41 @@ def remarks(ensemble: Ensemble) -> list[str]:
         said.append(f"temperature {ensemble.fitted.temperature:.3g}, fitted after combining")
     said += [f"left out: {one.candidate}: {one.reason}" for one in ensemble.pool.skipped]
     return said
+
+
+def _surety(ensemble: Ensemble) -> str:
+    found = ensemble.uncertainty
+    error, least = found["error"], found["error_of_the_surest"]
+    total, disagreement = _number(found["total"]), _number(found["disagreement"])
+    if is_of_classes(ensemble):
+        return (
+            f"the entropy of an answer is {total} nats on average, its members' disagreement"
+            f" {disagreement}; without the {1 - SUREST:.0%} it is least sure of {least:.2%} are wrong in place of {error:.2%}"
+        )
+    return (
+        f"the variance of an answer is {total} on average, {disagreement} of it between members;"
+        f" without the {1 - SUREST:.0%} it is least sure of their mse is {_number(least)} in place of {_number(error)}"
+    )
+
+
+def class_rows(ensemble: Ensemble, most: int) -> list[tuple[str, ...]]:
+    """Returns the headings and a row for each class with examples, the worst known first.
+
+    Args:
+        ensemble: The ensemble; of numbers there are headings alone.
+        most: Rows at most.
+    """
+    final = ensemble.comparison.final
+    known = final.classes if isinstance(final, ClassificationMeasures) else ()
+    named = [pair for pair in zip(ensemble.class_names, known, strict=True) if pair[1].support]
+    named.sort(key=lambda pair: pair[1].f1)
+    return [
+        _OF_CLASSES,
+        *(
+            (name, *(f"{x:.3f}" for x in (one.precision, one.recall, one.f1)), str(one.support))
+            for name, one in named[:most]
+        ),
+    ]
 
 
 def cost_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
@@ -142,7 +183,7 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         look: At the test part, if there was one.
         experiment_id: Of the study in MLflow, for links to the members' runs.
     """
-    procedure = ensemble.procedure
+    procedure, classes = ensemble.procedure, class_rows(ensemble, _WORST_NOTED)
     lines = [
         f"Study **{ensemble.plan.study}**: **{conclusion(ensemble)}**.",
         "",
@@ -153,6 +194,7 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         "",
         *_table(cost_rows(ensemble)),
         "",
+        *([*_table(classes), ""] if len(classes) > 1 else []),
         *(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks(ensemble)),
         *([f"- {(text := sentence_of(look, ensemble))[0].upper()}{text[1:]}."] if look else []),
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from nnstudy.data import Data
 from nnstudy.engines import EnsembleResult, ensemble
 from nnstudy.ensembles import predictions
 from nnstudy.ensembles.calibration import tempered
+from nnstudy.ensembles.examples import as_csv
 from nnstudy.ensembles.measures import Interval
-from nnstudy.ensembles.words import conclusion
+from nnstudy.ensembles.words import conclusion, remarks
 from nnstudy.errors import UserError
 from nnstudy.search.evaluation import evaluate_trial
 from nnstudy.search.opening import load_planned_data
@@ -142,7 +144,13 @@ def test_an_ensemble_is_kept_and_told_of_in_mlflow(searched: Place, tmp_path: Pa
     assert all(f"runs/{member}" in run.data.tags["mlflow.note.content"] for member in runs)
     client = Tracker(searched.tracking_uri).client
     files = {file.path for file in client.list_artifacts(result.run_id)}
-    assert files == {"ensemble.json", "size.png", "reliability.png"}
+    assert files == {
+        "ensemble.json",
+        "examples.csv",
+        "size.png",
+        "reliability.png",
+        "rejection.png",
+    }
     # Asked again, it takes the place of the first.
     assert made(searched, tmp_path, select="all", members=3).run_id == result.run_id
 
@@ -234,6 +242,41 @@ def test_answers_are_computed_once(
         file.write_bytes(b"damaged")
     made(searched, tmp_path)
     assert len(asked) == 12
+
+
+def test_each_example_is_told_with_its_answer_and_how_sure_it_is(
+    searched: Place, tmp_path: Path
+) -> None:
+    result = made(searched, tmp_path)
+    told, ensembled = result.describe(), result.ensemble
+    rows = list(csv.DictReader(as_csv(ensembled).splitlines()))
+    assert [int(row["example"]) for row in rows] == list(range(ensembled.pool.answers.examples))
+    assert [int(row["target"]) for row in rows] == ensembled.pool.answers.targets.tolist()
+    right = [row["answer"] == row["target"] for row in rows]
+    assert right == [row["right"] == "1" for row in rows]
+    accuracy = told["rows"]["ensemble, calibrated"]["accuracy"]["mean"]
+    assert np.mean(right) == pytest.approx(accuracy)
+    for row in rows:
+        assert 1 / 3 < float(row["probability"]) <= 1
+        assert 0 <= float(row["disagreement"]) <= np.log(3)
+    entropies = np.array([float(row["entropy"]) for row in rows])
+    assert told["uncertainty"]["total"] == pytest.approx(entropies.mean(), rel=1e-4)
+    kept = np.argsort(entropies, kind="stable")[: round(0.9 * len(rows))]
+    assert told["uncertainty"]["error_of_the_surest"] == pytest.approx(
+        1 - np.array(right)[kept].mean(), abs=0.02
+    )
+
+
+def test_the_classes_that_are_known_least_are_named(searched: Place, tmp_path: Path) -> None:
+    result = made(searched, tmp_path)
+    classes = result.describe()["rows"]["ensemble, calibrated"]["classes"]
+    worst = min(range(3), key=lambda label: classes[label]["f1"])
+    named = next(text for text in remarks(result.ensemble) if "it knows least" in text)
+    assert named.startswith(f"the classes it knows least: {worst} (f1 {classes[worst]['f1']:.3f})")
+    run = next(run for run in searched.all_runs() if run.info.run_id == result.run_id)
+    note = run.data.tags["mlflow.note.content"]
+    assert "| class | precision | recall | f1 | examples |" in note
+    assert f"| {worst} | {classes[worst]['precision']:.3f} |" in note
 
 
 def test_what_answers_cost_is_told_beside_the_single_best(searched: Place, tmp_path: Path) -> None:
@@ -442,8 +485,18 @@ def test_averages_of_each_training_are_an_ensemble_and_repeatable(
 def test_numbers_get_a_mean_and_a_variance(new_place: Any, tmp_path: Path) -> None:
     place = new_place("numbers")
     launch(place, NUMBERS)
-    told = made(place, tmp_path, test=True).describe()
+    result = made(place, tmp_path, test=True)
+    told = result.describe()
+    table = [
+        [float(cell) for cell in row]
+        for row in csv.reader(as_csv(result.ensemble).splitlines()[1:])
+    ]
+    assert all(variance >= disagreement for _, _, _, variance, disagreement, _ in table)
+    assert np.mean(table, axis=0)[-1] == pytest.approx(
+        told["rows"]["ensemble"]["mse"]["mean"], rel=1e-4
+    )
     assert told["noise"] > 0
+    assert told["uncertainty"]["total"] > told["noise"] / 2
     assert told["temperature"] == 1
     assert set(told["rows"]) == {"best of the search", "single best", "ensemble"}
     assert told["test"]["numbers"]["ensemble"]["mse"] < 1

@@ -38,6 +38,10 @@ def test_an_answer_stays_with_its_example() -> None:
     right = (answers.probabilities[0].argmax(-1) == answers.targets).mean()
     assert found.rows["ensemble"].numbers["accuracy"] == pytest.approx(right)
     assert found.mean_member["accuracy"] == pytest.approx(right)
+    assert (found.prediction.mean.argmax(1) == answers.probabilities[0].argmax(-1)).all()
+    sure = answers.probabilities[0].max(-1)
+    assert found.uncertainty.total[sure.argmin()] > found.uncertainty.total[sure.argmax()]
+    assert found.uncertainty.disagreement.max() == pytest.approx(0, abs=1e-12)
 
 
 def test_networks_that_know_nothing_promise_nothing() -> None:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nnstudy.ensembles.answers import Answers
 from nnstudy.ensembles.procedure import Fitted, Procedure
-from nnstudy.ensembles.uncertainty import Uncertainty, uncertainty
+from nnstudy.ensembles.uncertainty import Uncertainty, errors_of_the_surest, uncertainty
 from tests.ensembles.answering import any_answers, classifiers, regressors
 
 
@@ -62,3 +62,19 @@ def test_the_variance_of_numbers_is_the_members_and_the_noise() -> None:
     found = uncertainty(answers, fitted)
     np.testing.assert_allclose(found.disagreement, answers.scores[[0, 2]].var(0).mean(1))
     np.testing.assert_allclose(found.total - found.disagreement, 2)
+
+
+def test_the_error_of_the_surest_is_that_of_those_left_when_others_are_left_out() -> None:
+    errors, total = np.array([1.0, 0.0, 0.0, 1.0]), np.array([0.9, 0.1, 0.3, 0.2])
+    np.testing.assert_allclose(errors_of_the_surest(errors, total), [0, 1 / 2, 1 / 3, 1 / 2])
+
+
+@given(any_answers())
+@settings(max_examples=30, deadline=None)
+def test_knowing_which_are_wrong_is_the_best_that_uncertainty_can_do(answers: Answers) -> None:
+    assume(answers.examples > 1)
+    fitted = Procedure().fit(answers, np.ones(len(answers)))
+    errors = fitted.predict(answers).measure(answers).errors
+    found = errors_of_the_surest(errors, uncertainty(answers, fitted).total)
+    assert (errors_of_the_surest(errors, errors) <= found + 1e-12).all()
+    assert found[-1] == pytest.approx(errors.mean())

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 
 from nnstudy.errors import UserError
 from nnstudy.search import requests
-from nnstudy.search.budget import epochs_trained
 from nnstudy.search.grid import grid_size
 from nnstudy.search.locks import study_lock
 from nnstudy.search.plan import Plan
@@ -21,8 +19,9 @@ from nnstudy.search.ranges.borders import Border
 from nnstudy.search.ranges.extending import extended
 from nnstudy.search.ranges.given import Ranges
 from nnstudy.search.ranges.holding import as_asked
-from nnstudy.search.ranges.narrowing import carried
 from nnstudy.search.results import borders_of
+from nnstudy.search.stage_budget import epochs_committed
+from nnstudy.search.stage_opening import best_points
 from nnstudy.search.stored import StoredStage, load_stage, require_stages
 from nnstudy.search.tracked import open_stage_run, track_data
 from nnstudy.study.sources import hash_of_files
@@ -116,7 +115,7 @@ def extend(storage: RDBStorage, tracker: Tracker, ended: Plan) -> Extension | No
         made = load_stage(storage, plan.name) or optuna.create_study(
             study_name=plan.name, storage=storage, direction=plan.direction
         )
-        for point in _first_points(plan, last):
+        for point in best_points(plan, last):
             requests.enqueue(made, point, once=True)
         # Last, so that after a crash in between all of it is done again.
         plan.save(made)
@@ -207,24 +206,7 @@ def _has_epochs_left(plan: Plan, searched: Sequence[StoredStage]) -> bool:
     """Tells whether the epochs of the whole study have room for one more trial."""
     if plan.max_epochs_total is None:
         return True
-    spent = 0.0
-    for stage in searched:
-        trials = stage.optuna_study.get_trials(deepcopy=False)
-        begun = sum(trial.state is TrialState.RUNNING for trial in trials)
-        spent += epochs_trained(trials) + begun * stage.plan.epochs_reserved
-    return spent + plan.epochs_reserved <= plan.max_epochs_total
-
-
-def _first_points(plan: Plan, last: StoredStage) -> list[dict[str, object]]:
-    if plan.sampler.get("name") == "grid":
-        return []  # it comes to each of its points in its own time
-    return carried(
-        plan.parsed_space(),
-        plan.parsed_ranges(),
-        last.optuna_study.get_trials(deepcopy=False),
-        plan.direction,
-        min(plan.carry, plan.trials),
-    )
+    return epochs_committed(searched) + plan.epochs_reserved <= plan.max_epochs_total
 
 
 def _tracked(tracker: Tracker, plan: Plan, last: Plan) -> Plan:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
@@ -9,7 +11,7 @@ from optuna.trial import TrialState
 from nnstudy.search.budget import Budget, epochs_trained
 from nnstudy.search.confirmation.outcome import seed_noise
 from nnstudy.search.plan import Plan
-from nnstudy.search.stored import stored_stages
+from nnstudy.search.stored import StoredStage, stored_stages
 
 
 def stage_budget(storage: RDBStorage, study: optuna.Study) -> Budget:
@@ -20,11 +22,20 @@ def stage_budget(storage: RDBStorage, study: optuna.Study) -> Budget:
         noise = seed_noise(storage, plan.study) or 0.0
     if plan.max_epochs_total is None:
         return Budget(plan.trials, flat_trials=flat, noise=noise)
-    spent = 0.0
-    for other in stored_stages(storage, plan.study):
-        if other.plan.stage != plan.stage and other.plan.kind == plan.kind:
-            trials = other.optuna_study.get_trials(deepcopy=False)
-            begun = sum(trial.state is TrialState.RUNNING for trial in trials)
-            spent += epochs_trained(trials) + begun * other.plan.epochs_reserved
-    left = plan.max_epochs_total - spent
+    others = (
+        other
+        for other in stored_stages(storage, plan.study)
+        if other.plan.stage != plan.stage and other.plan.kind == plan.kind
+    )
+    left = plan.max_epochs_total - epochs_committed(others)
     return Budget(plan.trials, left, plan.epochs_reserved, flat_trials=flat, noise=noise)
+
+
+def epochs_committed(stages: Iterable[StoredStage]) -> float:
+    """Returns the epochs that stages have trained, and all those of the trials that are running."""
+    committed = 0.0
+    for stage in stages:
+        trials = stage.optuna_study.get_trials(deepcopy=False)
+        running = sum(trial.state is TrialState.RUNNING for trial in trials)
+        committed += epochs_trained(trials) + running * stage.plan.epochs_reserved
+    return committed

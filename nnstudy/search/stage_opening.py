@@ -45,13 +45,35 @@ def open_stage(storage: RDBStorage, study: Study, plan: Plan) -> Plan:
         stored = stages[plan.stage]
         if stored.plan.is_open:
             return stored.plan
-        before = [s for s in stages.values() if s.plan.order < plan.order]
+        before = [
+            stage
+            for stage in stages.values()
+            if stage.plan.kind == "search" and stage.plan.order < plan.order
+        ]
         opened = _opened(stored.plan, study, before)
         for point in _first_points(opened, study, before):
             requests.enqueue(stored.optuna_study, point, once=True)
         # Last, so that after a crash in between all of it is done again.
         opened.save(stored.optuna_study)
         return opened
+
+
+def best_points(plan: Plan, last: StoredStage) -> list[dict[str, Any]]:
+    """Returns the best points of the stage before that a stage is to try first.
+
+    Args:
+        plan: The stage, with its ranges.
+        last: The stage before.
+    """
+    if plan.sampler.get("name") == "grid":
+        return []  # it comes to each of its points in its own time
+    return carried(
+        plan.parsed_space(),
+        plan.parsed_ranges(),
+        last.optuna_study.get_trials(deepcopy=False),
+        plan.direction,
+        min(plan.carry, plan.trials),
+    )
 
 
 def _opened(plan: Plan, study: Study, before: list[StoredStage]) -> Plan:
@@ -89,16 +111,7 @@ def _first_points(plan: Plan, study: Study, before: list[StoredStage]) -> list[d
         return []  # whatever is given is no sampler's merit
     if not before:
         return _kept_in(plan, study.start_points)
-    if plan.sampler.get("name") == "grid":
-        return []  # it comes to each of its points in its own time
-    last = before[-1]
-    return carried(
-        plan.parsed_space(),
-        plan.parsed_ranges(),
-        last.optuna_study.get_trials(deepcopy=False),
-        plan.direction,
-        min(plan.carry, plan.trials),
-    )
+    return best_points(plan, before[-1])
 
 
 def _kept_in(plan: Plan, points: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -42,5 +42,7 @@ class Answers:
 
     def to(self, examples: Index) -> Answers:
         """Returns the answers to some of the examples."""
-        kept = None if self.probabilities is None else self.probabilities[:, examples]
-        return Answers(self.scores[:, examples], kept, self.targets[examples])
+        # An index in place of take would leave the answers of one network scattered in memory.
+        probabilities = self.probabilities
+        kept = None if probabilities is None else probabilities.take(examples, axis=1)
+        return Answers(self.scores.take(examples, axis=1), kept, self.targets[examples])

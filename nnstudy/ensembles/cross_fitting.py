@@ -9,7 +9,7 @@ them (Stone 1974; Cawley and Talbot 2010, "On over-fitting in model selection").
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from nnstudy.ensembles.calibration import gaussian_losses
 from nnstudy.ensembles.combination import losses
 from nnstudy.ensembles.measures import Interval, Measures
 from nnstudy.ensembles.procedure import Fitted, Prediction, Procedure
-from nnstudy.ensembles.selection import alone
+from nnstudy.ensembles.selection import Selection, alone
 from nnstudy.ensembles.uncertainty import Uncertainty, uncertainty
 from nnstudy.errors import UserError
 
@@ -73,6 +73,29 @@ class Comparison:
         return list(self.rows.values())[-1]
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """What is chosen by the examples of a fold: ensembles of all sizes, and the single best."""
+
+    selection: Selection
+    single: Array
+
+    @property
+    def used(self) -> Array:
+        """How often each candidate is needed, the best of the search once at least."""
+        first = one_of(len(self.single), 0)
+        return np.asarray(self.selection.path.sum(0) + self.single + first)
+
+    def of(self, candidates: Index) -> _Choice:
+        path = self.selection.path[:, candidates]
+        return _Choice(replace(self.selection, path=path), self.single[candidates])
+
+
+def _choose(answers: Answers, procedure: Procedure) -> _Choice:
+    best = int(alone(answers, SINGLE.combination).argmin())
+    return _Choice(procedure.selection(answers), one_of(len(answers), best))
+
+
 def compare(answers: Answers, procedure: Procedure) -> Comparison:
     """Measures what a procedure makes of candidates, beside single ones.
 
@@ -85,10 +108,13 @@ def compare(answers: Answers, procedure: Procedure) -> Comparison:
     """
     is_classes = answers.probabilities is not None
     splits = list(folds(answers, procedure.seed))
+    choices = [_choose(answers.to(chosen_by), procedure) for chosen_by, _ in splits]
+    # Hundreds of candidates there may be; those that no fold has chosen are done with.
+    used = np.flatnonzero(sum(choice.used for choice in choices))
+    answers, choices = answers.of(used), [choice.of(used) for choice in choices]
     seen = [answers.to(chosen_by) for chosen_by, _ in splits]
-    paths = [procedure.selection(part) for part in seen]
+    paths, best = [choice.selection for choice in choices], [choice.single for choice in choices]
     chosen = [path.weights for path in paths]
-    best = [one_of(len(answers), int(alone(part, "probabilities").argmin())) for part in seen]
 
     def predict(
         counts: list[Array], made: Procedure = SINGLE, *, calibrate: bool = False

@@ -92,7 +92,7 @@ class Procedure:
         """Chooses members by the answers of all candidates, the best of the search first."""
         among = np.arange(len(answers)) if self.among is None else np.array(self.among)
         found = select(
-            answers.of(among),
+            answers if len(among) == len(answers) else answers.of(among),
             self.select,
             self.combination,
             self.size,

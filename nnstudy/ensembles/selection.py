@@ -89,7 +89,12 @@ def greedy(answers: Answers, combination: Combine, size: int) -> Selection:
     counts = np.zeros(len(answers))
     path, losses = [], []
     for count in range(1, size + 1):
-        tried = loss(answer(total + added, count, combination, classes=classes), answers.targets)
+        # One candidate after another: all at once would take the memory of all answers several
+        # times over, and be slower than what the cache holds.
+        tried = [
+            loss(answer(total + one, count, combination, classes=classes), answers.targets)
+            for one in added
+        ]
         best = int(np.argmin(tried))
         total = total + added[best]
         counts[best] += 1
@@ -126,8 +131,12 @@ def bagged(answers: Answers, combination: Combine, size: int, bags: int, seed: i
 def alone(answers: Answers, combination: Combine) -> Array:
     """Returns the loss of each candidate by itself, ``(M,)``."""
     classes = answers.probabilities is not None
-    each = answer(contributions(answers, combination), 1, combination, classes=classes)
-    return loss(each, answers.targets)
+    return np.array(
+        [
+            loss(answer(one, 1, combination, classes=classes), answers.targets)
+            for one in contributions(answers, combination)
+        ]
+    )
 
 
 def _growing(answers: Answers, combination: Combine, order: Index, counts: Array) -> Selection:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,3 +120,21 @@ def test_bags_repeat_with_their_seed_and_each_counts_once() -> None:
     chosen = select(answers, "greedy", "probabilities", 3, bags=10, seed=5).weights
     assert np.count_nonzero(chosen) <= 3
     assert set(np.flatnonzero(chosen)) == set(np.argsort(-counts, kind="stable")[:3])
+
+
+@pytest.mark.parametrize("how", ["probabilities", "logits"])
+def test_greedy_takes_little_memory_beside_the_answers(how: str) -> None:
+    answers = classifiers(50, 2000, 10)
+    tracemalloc.start()
+    greedy(answers, how, 3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < answers.scores.nbytes / 4
+
+
+@pytest.mark.slow
+def test_choosing_among_two_hundred_candidates_takes_seconds() -> None:
+    answers = classifiers(200, 12_500, 10)
+    started = time.process_time()
+    greedy(answers, "probabilities", 10)
+    assert time.process_time() - started < 10

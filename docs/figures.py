@@ -29,7 +29,9 @@ METHOD = ROOT / "docs" / "method.md"
 
 # Which results a page tells of, in each of its places between the two comments below.
 PAGES = {
-    ROOT / "README.md": [("nielsen_mnist", "overhead", "monitors", "false_alarms", "race")],
+    ROOT / "README.md": [
+        ("nielsen_mnist", "overhead", "monitors", "false_alarms", "race", "ensembles_mnist")
+    ],
     ROOT / "docs" / "reliability.md": [("throughput",)],
     METHOD: [("coarse_to_fine",), ("borders",), ("confirm",), ("verdicts",), ("one_module",)],
     ROOT / "docs" / "reproductions.md": [("reproductions",)],
@@ -40,6 +42,7 @@ BEGIN_RULES, END_RULES = (
     "<!-- verdicts: written by docs/figures.py -->",
     "<!-- end of verdicts -->",
 )
+BEGIN_WAYS, END_WAYS = "<!-- ensembles: written by docs/figures.py -->", "<!-- end of ensembles -->"
 NOTHING = "Not measured yet: see the folder `benchmarks`."
 
 Result = dict[str, Any]
@@ -430,6 +433,67 @@ def _draw_reproductions(axes: Axes, result: Result) -> None:
     axes.set_title("5,000 images of MNIST, a dot for each seed")
 
 
+_KINDS = {
+    "mlp": "perceptrons",
+    "conv": "convolutional networks",
+    "conv-augmented": "convolutional networks, deformed images",
+}
+
+
+def _ensembles_rows(result: Result) -> list[str]:
+    return [
+        f"| Ensemble of one search on MNIST, {_KINDS[kind]}, {_seeds(network)}: accuracy on the"
+        f" test images | **{default['accuracy']['mean']:.2%}**{_ends(default['accuracy'])};"
+        f" single best {found['single best']['accuracy']['mean']:.2%}, mean member"
+        f" {found['mean member']['accuracy']['mean']:.2%}; likelihood better than the single"
+        f" best's for {default['better_nll']} | {found['target']:.1%} |"
+        for kind, network in result["networks"].items()
+        for found in [network["summary"]]
+        for default in [found["ways"]["greedy"]]
+    ]
+
+
+def _seeds(network: dict[str, Any]) -> str:
+    count = len(network["seeds"])
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _ends(found: dict[str, Any]) -> str:
+    if found["interval_95"] is None:
+        return ""
+    low, high = found["interval_95"]
+    return f" ({low:.2%} to {high:.2%})"
+
+
+def ways_table(result: Result) -> str:
+    """Returns every way to make an ensemble, beside single networks, as Markdown."""
+    networks = result["networks"]
+    found = {
+        kind: {name: one["summary"][name] for name in ("single best", "mean member")}
+        | one["summary"]["ways"]
+        for kind, one in networks.items()
+    }
+    names = dict.fromkeys(name for kind in found.values() for name in kind)
+    cells = [[name, *(_way(found[kind].get(name)) for kind in networks)] for name in names]
+    headings = [
+        "",
+        *(
+            f"{_KINDS[kind]}: {one['trials']} trials of {one['epochs']} epochs, {_seeds(one)}"
+            for kind, one in networks.items()
+        ),
+    ]
+    rows = [f"| {' | '.join(row)} |" for row in [headings, ["---"] * len(headings), *cells]]
+    conditions = f"`{result['command']}`: {_machine(result)}"
+    return "\n".join([*rows, "", conditions])
+
+
+def _way(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
+    accuracy = found["accuracy"]
+    return f"{accuracy['mean']:.2%}{_ends(accuracy)}, {found['nll']['mean']:.4f}"
+
+
 ROWS = {
     "borders": _borders_rows,
     "coarse_to_fine": _coarse_rows,
@@ -443,6 +507,7 @@ ROWS = {
     "verdicts": _verdict_rows,
     "false_alarms": _false_alarms_rows,
     "race": _race_rows,
+    "ensembles_mnist": _ensembles_rows,
 }
 DRAWINGS = {
     "borders": _draw_borders,
@@ -504,12 +569,20 @@ def with_rules(text: str) -> str:
     return "\n".join([f"{before}{BEGIN_RULES}", *lines, f"{END_RULES}{after}"])
 
 
+def with_ways(text: str, results: dict[str, Result]) -> str:
+    """Returns the text of the page on the method with the table of ways to make ensembles."""
+    before, _, rest = text.partition(f"{BEGIN_WAYS}\n")
+    _, _, after = rest.partition(END_WAYS)
+    found = results.get("ensembles_mnist")
+    return f"{before}{BEGIN_WAYS}\n{ways_table(found) if found else NOTHING}\n{END_WAYS}{after}"
+
+
 def main() -> None:
     results = load()
     draw(results)
     for page in PAGES:
         page.write_text(with_results(page, page.read_text(), results))
-    METHOD.write_text(with_rules(METHOD.read_text()))
+    METHOD.write_text(with_ways(with_rules(METHOD.read_text()), results))
 
 
 if __name__ == "__main__":

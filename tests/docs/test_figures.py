@@ -41,6 +41,25 @@ def test_the_page_on_the_method_shows_the_rules_of_verdicts(figures: ModuleType)
     assert text == figures.with_rules(text), "run: python docs/figures.py"
 
 
+def test_the_page_on_the_method_shows_every_way_to_make_an_ensemble(figures: ModuleType) -> None:
+    text = figures.METHOD.read_text()
+    assert text == figures.with_ways(text, figures.load()), "run: python docs/figures.py"
+
+
+def test_ensembles_are_told_beside_single_networks(figures: ModuleType) -> None:
+    (row,) = figures.table({"ensembles_mnist": ensembles()}).splitlines()[2:3]
+    assert (
+        "perceptrons, 2 seeds: accuracy on the test images | **98.90%** (98.80% to 99.00%)" in row
+    )
+    assert "single best 98.70%, mean member 98.60%; likelihood better than the single best's" in row
+    assert row.endswith("for 2 | 98.7% |")
+    ways = figures.ways_table(ensembles()).splitlines()
+    assert ways[0] == "|  | perceptrons: 20 trials of 25 epochs, 2 seeds |"
+    assert "| single best | 98.70%, 0.0500 |" in ways
+    assert "| greedy | 98.90% (98.80% to 99.00%), 0.0400 |" in ways
+    assert "Not measured" in figures.with_ways(f"{figures.BEGIN_WAYS}\n{figures.END_WAYS}", {})
+
+
 def test_figures_of_recorded_results_are_drawn(figures: ModuleType) -> None:
     for name in figures.load().keys() & figures.DRAWINGS.keys():
         assert (figures.IMAGES / f"{name}.svg").exists(), "run: python docs/figures.py"
@@ -221,6 +240,23 @@ def nielsen() -> dict[str, Any]:
         "mean": 0.9805,
         "interval_95": [0.97415, 0.98685],
     }
+
+
+def ensembles() -> dict[str, Any]:
+    def found(accuracy: float, nll: float, ends: list[float] | None = None) -> dict[str, Any]:
+        return {
+            "accuracy": {"mean": accuracy, "interval_95": ends},
+            "nll": {"mean": nll, "interval_95": None},
+        }
+
+    summary = {
+        "target": 0.987,
+        "single best": found(0.987, 0.05),
+        "mean member": found(0.986, 0.055),
+        "ways": {"greedy": {**found(0.989, 0.04, [0.988, 0.99]), "better_nll": 2}},
+    }
+    entry = {"trials": 20, "epochs": 25, "workers": 2, "seeds": [{}, {}], "summary": summary}
+    return {**about(), "networks": {"mlp": entry}}
 
 
 def reproductions() -> dict[str, Any]:

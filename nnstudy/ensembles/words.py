@@ -79,10 +79,11 @@ def remarks(ensemble: Ensemble) -> list[str]:
         named = ", ".join(f"{row[0]} (f1 {row[3]})" for row in worst)
         said.append(f"the classes it knows least: {named}")
     costs = ensemble.costs
+    threads = "1 thread" if costs.threads == 1 else f"{costs.threads} threads"
     said.append(
         f"the ensemble takes {costs.latency_ratio:.2g} times as long as the single best for one"
         f" example and {costs.batch_ratio:.2g} times for {costs.batch} at once, on {costs.device}"
-        + (f" with {costs.threads} threads" if costs.device == "cpu" else "")
+        + (f" with {threads}" if costs.device == "cpu" else "")
     )
     if ensemble.fitted.temperature != 1:
         said.append(f"temperature {ensemble.fitted.temperature:.3g}, fitted after combining")

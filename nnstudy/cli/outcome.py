@@ -65,7 +65,7 @@ def _judged(result: LaunchResult, ctx: click.Context) -> list[str]:
 def resuming(ctx: click.Context) -> str:
     """Returns how to go on with the launch or the confirmation of a context."""
     command = ctx.command.name
-    what = ctx.params["name" if command == "confirm" else "study"]
+    what = ctx.params["name" if command in ("confirm", "distill") else "study"]
     return f"to go on where it stopped: {program()} {command} {what}{retyped(ctx)}"
 
 

@@ -9,6 +9,7 @@ import click
 from nnstudy import __version__
 from nnstudy.cli.check import check
 from nnstudy.cli.confirm import confirm
+from nnstudy.cli.distill import distill
 from nnstudy.cli.doctor import doctor
 from nnstudy.cli.enqueue import enqueue
 from nnstudy.cli.ensemble import ensemble
@@ -83,7 +84,20 @@ def program() -> None:
 
 
 for _command in (
-    *(launch, worker, confirm, ensemble, predict, check, lr_find, race, status, importance, list_),
+    *(
+        launch,
+        worker,
+        confirm,
+        ensemble,
+        distill,
+        predict,
+        check,
+        lr_find,
+        race,
+        status,
+        importance,
+        list_,
+    ),
     *(new, ui, stop, enqueue, evaluate, doctor),
 ):
     program.add_command(_command)

@@ -102,7 +102,7 @@ def _described(stage: StageStatus, with_trials: bool) -> str:
         times = "once" if stage.test_looks == 1 else f"{stage.test_looks} times"
         lines.append(f"  the test part was looked at {times}")
     if stage.states["interrupted"] and not stage.running and not stage.race:
-        command = "confirm" if stage.kind == "confirm" else "launch"
+        command = "launch" if stage.kind == "search" else stage.kind
         lines.append(f"  to go on: {program()} {command} {stage.study}")
     lines += _running(stage)
     return "\n".join([*lines, *(_ended(stage) if with_trials else [])])

@@ -2,6 +2,7 @@
 
 from nnstudy.engines.checking import check
 from nnstudy.engines.confirming import ConfirmResult, confirm
+from nnstudy.engines.distilling import DistillResult, distill
 from nnstudy.engines.ensembling import EnsembleResult, ensemble
 from nnstudy.engines.joining import JoinResult, join
 from nnstudy.engines.launch import LaunchResult, launch
@@ -14,6 +15,7 @@ from nnstudy.search.settings import Settings
 
 __all__ = [
     "ConfirmResult",
+    "DistillResult",
     "EnsembleResult",
     "JoinResult",
     "LaunchOptions",
@@ -25,6 +27,7 @@ __all__ = [
     "Settings",
     "check",
     "confirm",
+    "distill",
     "ensemble",
     "join",
     "launch",

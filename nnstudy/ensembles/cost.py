@@ -51,7 +51,7 @@ class Costs:
     so ratios mean something on a busy machine too.
 
     Attributes:
-        single: Of the candidate that has the least loss alone.
+        single: Of one network: of the candidate that has the least loss alone, or of a student.
         ensemble: Of the members, each once however often it counts.
         latency_ratio: How many times as long as the single one the ensemble takes for one
             example: the median of the rounds' ratios.
@@ -84,10 +84,15 @@ def measure_costs(pool: Pool, fitted: Fitted, predictor: Predictor) -> Costs:
     best = np.array([alone(pool.answers, SINGLE.combination).argmin()])
     counts = one_of(len(pool.candidates), int(best[0]))
     plain = SINGLE.fit(pool.answers, counts, calibrate=False)
-    single = _Model.of(pool, plain, best, predictor)
-    ensemble = _Model.of(pool, fitted, np.flatnonzero(fitted.weights), predictor)
+    single = Model.of(pool, plain, best, predictor)
+    ensemble = Model.of(pool, fitted, np.flatnonzero(fitted.weights), predictor)
+    return costs_of(single, ensemble, predictor)
+
+
+def costs_of(single: Model, ensemble: Model, predictor: Predictor) -> Costs:
+    """Measures what one network's answers cost, and those of an ensemble; see ``measure_costs``."""
     device = resolve_device(predictor.settings.device)
-    batch = min(evaluation_batch_size(single.networks[0], device), pool.answers.examples)
+    batch = min(evaluation_batch_size(single.networks[0], device), len(predictor.data.selection))
     inputs, _ = next(predictor.data.selection.minibatches(batch, device=device))
     with torch.inference_mode():
         latency = _time_both(single, ensemble, inputs[:1])
@@ -104,8 +109,15 @@ def measure_costs(pool: Pool, fitted: Fitted, predictor: Predictor) -> Costs:
 
 
 @dataclass(frozen=True)
-class _Model:
-    """Networks that answer together."""
+class Model:
+    """Networks that answer together.
+
+    Attributes:
+        networks: In evaluation mode, on the device.
+        links: What makes probabilities of each one's scores.
+        fitted: How their answers are made one.
+        classes: Whether they answer with classes.
+    """
 
     networks: list[nn.Module]
     links: list[Link]
@@ -113,7 +125,8 @@ class _Model:
     classes: bool
 
     @classmethod
-    def of(cls, pool: Pool, fitted: Fitted, members: Index, predictor: Predictor) -> _Model:
+    def of(cls, pool: Pool, fitted: Fitted, members: Index, predictor: Predictor) -> Model:
+        """Rebuilds the networks of members."""
         return cls(
             [predictor.rebuild(pool.candidates[index]).network.eval() for index in members],
             [pool.outputs[index].link for index in members],
@@ -122,6 +135,7 @@ class _Model:
         )
 
     def answer(self, inputs: Tensor) -> Prediction:
+        """Returns what they answer to normalised inputs."""
         scores = [
             network(inputs).reshape(len(inputs), -1).double().cpu().numpy()
             for network in self.networks
@@ -129,6 +143,7 @@ class _Model:
         return self.fitted.predict(stack(scores, self.links, np.empty(0), classes=self.classes))
 
     def cost(self, latency: float, throughput: float) -> Cost:
+        """Returns what that costs, with times that were measured."""
         parameters = [one for network in self.networks for one in network.parameters()]
         buffers = [one for network in self.networks for one in network.buffers()]
         return Cost(
@@ -148,7 +163,7 @@ class _Times:
     ratio: float
 
 
-def _time_both(single: _Model, ensemble: _Model, inputs: Tensor) -> _Times:
+def _time_both(single: Model, ensemble: Model, inputs: Tensor) -> _Times:
     # What comes of an answer is in memory, so a GPU has done all of it when the clock is read.
     rounds: list[tuple[float, float]] = []
     began = time.perf_counter()
@@ -164,7 +179,7 @@ def _time_both(single: _Model, ensemble: _Model, inputs: Tensor) -> _Times:
     )
 
 
-def _seconds(model: _Model, inputs: Tensor) -> float:
+def _seconds(model: Model, inputs: Tensor) -> float:
     started = time.perf_counter()
     model.answer(inputs)
     return time.perf_counter() - started

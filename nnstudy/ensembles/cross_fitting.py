@@ -57,6 +57,7 @@ class Comparison:
         curve: The ensemble against its size.
         prediction: What the ensemble answers to each example as it is used: calibrated.
         uncertainty: How unsure it is of that.
+        single: What the single best answers to each example, calibrated likewise.
     """
 
     rows: dict[str, Measures]
@@ -66,6 +67,7 @@ class Comparison:
     curve: tuple[Point, ...]
     prediction: Prediction
     uncertainty: Uncertainty
+    single: Prediction
 
     @property
     def final(self) -> Measures:
@@ -148,15 +150,32 @@ def compare(answers: Answers, procedure: Procedure) -> Comparison:
     return Comparison(
         {name: told[name].measure(answers) for name in sorted(told, key=_ROWS.index)},
         _mean_member(answers, np.mean([one.weights for one in fitted], axis=0), predict_one),
-        Interval.of(_rightness(final, answers) - _rightness(single, answers)),
-        Interval.of(_surprise(single, answers) - _surprise(final, answers)),
+        Interval.of(rightness(final, answers) - rightness(single, answers)),
+        Interval.of(surprise(single, answers) - surprise(final, answers)),
         tuple(
             Point(size, prediction.measure(answers).numbers)
             for size, prediction in enumerate(curve, start=1)
         ),
         final,
         _uncertainty(answers, splits, fitted),
+        single,
     )
+
+
+def calibrated(answers: Answers, seed: int) -> Prediction:
+    """Returns what one network answers, each fold calibrated by the others as ``compare`` does it.
+
+    Args:
+        answers: Of that network alone.
+        seed: Where the folds come from.
+
+    Raises:
+        UserError: If there are too few examples.
+    """
+    splits = list(folds(answers, seed))
+    counts = one_of(1, 0)
+    fitted = [SINGLE.fit(answers.to(chosen_by), counts) for chosen_by, _ in splits]
+    return _put_together(answers, splits, fitted)
 
 
 _ROWS = (
@@ -241,13 +260,15 @@ def _mean_member(
     }
 
 
-def _rightness(prediction: Prediction, answers: Answers) -> Array:
+def rightness(prediction: Prediction, answers: Answers) -> Array:
+    """Returns whether each class is right, 0 or 1, or the negative squared error: ``(N,)``."""
     if prediction.variance is None:
         return np.asarray(prediction.mean.argmax(1) == answers.targets, dtype=np.float64)
     return -losses(prediction.mean, answers.targets)
 
 
-def _surprise(prediction: Prediction, answers: Answers) -> Array:
+def surprise(prediction: Prediction, answers: Answers) -> Array:
+    """Returns the negative log-likelihood of each example, ``(N,)``."""
     if prediction.variance is None:
         return losses(prediction.mean, answers.targets)
     return gaussian_losses(prediction.mean, prediction.variance, answers.targets)

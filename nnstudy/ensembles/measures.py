@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,17 +41,41 @@ class Interval:
             values: One for each example.
             seed: Where the resamples come from.
         """
-        values = np.asarray(values, dtype=np.float64)
+        return cls._resampled((values,), np.mean, seed)
+
+    @classmethod
+    def of_ratio(cls, over: NDArray[Any], under: NDArray[Any], seed: int = 0) -> Interval:
+        """Returns the ratio of two means over the same examples, which are drawn together.
+
+        Args:
+            over: One value for each example.
+            under: Likewise; their mean should be far from 0 for its error.
+            seed: Where the resamples come from.
+        """
+
+        def ratio(above: NDArray[Any], below: NDArray[Any], axis: int) -> NDArray[Any]:
+            return np.asarray(above.mean(axis) / below.mean(axis))
+
+        return cls._resampled((over, under), ratio, seed)
+
+    @classmethod
+    def _resampled(
+        cls, samples: tuple[NDArray[Any], ...], statistic: Callable[..., Any], seed: int
+    ) -> Interval:
+        samples = tuple(np.asarray(values, dtype=np.float64) for values in samples)
         found = bootstrap(
-            (values,),
-            np.mean,
+            samples,
+            statistic,
+            paired=True,
+            vectorized=True,
             n_resamples=_RESAMPLES,
-            batch=max(1, 2_000_000 // len(values)),
+            batch=max(1, 2_000_000 // len(samples[0])),
             confidence_level=_LEVEL,
             method="percentile",
             rng=np.random.default_rng(seed),
         ).confidence_interval
-        return cls(float(values.mean()), float(found.low), float(found.high))
+        value = statistic(*samples, axis=0)
+        return cls(float(value), float(found.low), float(found.high))
 
 
 @dataclass(frozen=True)

@@ -67,13 +67,21 @@ class Predictor:
             UserError: If its weights are missing, damaged or of other data, or its network
                 cannot be rebuilt.
         """
+        return self._answers(candidate, self.data.selection, "predictions")
+
+    def on_training(self, candidate: Candidate, share: float) -> Outputs:
+        """Returns a candidate's answers to a share of the training part; see ``on_selection``."""
+        part = self.data.with_share(share).train
+        return self._answers(candidate, part, f"predictions/train-{share:g}")
+
+    def _answers(self, candidate: Candidate, part: Part, kind: str) -> Outputs:
         path = self.weights(candidate)
         digest = hash_of_file(path)
-        kept = self.home("predictions", path).with_suffix(".safetensors")
+        kept = self.home(kind, path).with_suffix(".safetensors")
         if self.code and (found := _read(kept, digest)) is not None:
             return found
         trained = self._rebuild(candidate, path)
-        scores = predict(trained.network, self.data.selection, self.data, self.settings.device)
+        scores = predict(trained.network, part, self.data, self.settings.device)
         outputs = Outputs(scores, link_of(trained.loss(self.data)), digest)
         if self.code:
             # Where it cannot be kept it is computed again next time.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from nnstudy.ensembles.candidates import Candidate
+from nnstudy.ensembles.cost import Cost
 from nnstudy.ensembles.cross_fitting import FOLDS
 from nnstudy.ensembles.ensemble import SUREST, Ensemble
 from nnstudy.ensembles.look import TakenLook
@@ -40,11 +42,11 @@ def rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
     mean = compared.mean_member
     average = (
         "mean member",
-        _number(mean[headings[1]]),
+        number(mean[headings[1]]),
         "",
-        *(_number(mean[name]) for name in headings[3:]),
+        *(number(mean[name]) for name in headings[3:]),
     )
-    told = [(name, *_cells(row, headings)) for name, row in compared.rows.items()]
+    told = [(name, *cells(row, headings)) for name, row in compared.rows.items()]
     # Single networks first, then what they are together.
     place = next(n for n, row in enumerate(told) if row[0].startswith("ensemble"))
     return [headings, *told[:place], average, *told[place:]]
@@ -71,7 +73,7 @@ def remarks(ensemble: Ensemble) -> list[str]:
         differ = (
             f"answer differently in {found.disagreement:.1%} of the examples"
             if is_of_classes(ensemble)
-            else f"differ by {_number(found.disagreement)} in squared distance"
+            else f"differ by {number(found.disagreement)} in squared distance"
         )
         said.append(f"two members {differ}{together}")
     said.append(_surety(ensemble))
@@ -94,7 +96,7 @@ def remarks(ensemble: Ensemble) -> list[str]:
 def _surety(ensemble: Ensemble) -> str:
     found = ensemble.uncertainty
     error, least = found["error"], found["error_of_the_surest"]
-    total, disagreement = _number(found["total"]), _number(found["disagreement"])
+    total, disagreement = number(found["total"]), number(found["disagreement"])
     if is_of_classes(ensemble):
         return (
             f"the entropy of an answer is {total} nats on average, its members' disagreement"
@@ -102,7 +104,7 @@ def _surety(ensemble: Ensemble) -> str:
         )
     return (
         f"the variance of an answer is {total} on average, {disagreement} of it between members;"
-        f" without the {1 - SUREST:.0%} it is least sure of their mse is {_number(least)} in place of {_number(error)}"
+        f" without the {1 - SUREST:.0%} it is least sure of their mse is {number(least)} in place of {number(error)}"
     )
 
 
@@ -129,6 +131,11 @@ def class_rows(ensemble: Ensemble, most: int) -> list[tuple[str, ...]]:
 def cost_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
     """Returns the headings and what the answers of single best and ensemble cost."""
     costs = ensemble.costs
+    return cost_table({"single best": costs.single, "ensemble": costs.ensemble})
+
+
+def cost_table(costs: Mapping[str, Cost]) -> list[tuple[str, ...]]:
+    """Returns the headings and what answers cost, by whose they are."""
     return [
         _OF_COSTS,
         *(
@@ -139,7 +146,7 @@ def cost_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
                 f"{cost.latency * 1e3:.3g} ms",
                 f"{cost.throughput:,.0f}",
             )
-            for name, cost in (("single best", costs.single), ("ensemble", costs.ensemble))
+            for name, cost in costs.items()
         ),
     ]
 
@@ -156,7 +163,7 @@ def _member_row(member: Candidate, weight: float) -> tuple[str, ...]:
         str(member),
         ", ".join(member.sources),
         f"{weight:.1%}",
-        "" if math.isnan(member.value) else _number(member.value),
+        "" if math.isnan(member.value) else number(member.value),
         ", ".join(f"{name}={_value(value)}" for name, value in member.trial.params.items()),
     )
 
@@ -164,7 +171,7 @@ def _member_row(member: Candidate, weight: float) -> tuple[str, ...]:
 def sentence_of(look: TakenLook, ensemble: Ensemble) -> str:
     """Returns what was seen of the test part, and whether it was of this ensemble."""
     told = "; ".join(
-        f"{name}: " + ", ".join(f"{key} {_number(value)}" for key, value in numbers.items())
+        f"{name}: " + ", ".join(f"{key} {number(value)}" for key, value in numbers.items())
         for name, numbers in look.numbers.items()
     )
     text = f"on the test part: {told}"
@@ -191,11 +198,11 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         f"Of {len(ensemble.pool.candidates)} candidates (`{', '.join(ensemble.sources)}`), by"
         f" `{procedure.select}`, combined by `{procedure.combination}`.",
         "",
-        *_table(rows(ensemble)),
+        *table(rows(ensemble)),
         "",
-        *_table(cost_rows(ensemble)),
+        *table(cost_rows(ensemble)),
         "",
-        *([*_table(classes), ""] if len(classes) > 1 else []),
+        *([*table(classes), ""] if len(classes) > 1 else []),
         *(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks(ensemble)),
         *([f"- {(text := sentence_of(look, ensemble))[0].upper()}{text[1:]}."] if look else []),
         "",
@@ -206,20 +213,22 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         run_id = member.describe()["run_id"]
         name = f"[{row[0]}](#/experiments/{experiment_id}/runs/{run_id})" if run_id else row[0]
         linked.append((name, *row[1:]))
-    return "\n".join([*lines, *_table([headings, *linked])])
+    return "\n".join([*lines, *table([headings, *linked])])
 
 
-def _table(cells: list[tuple[str, ...]]) -> list[str]:
-    headings, *others = [f"| {' | '.join(row)} |" for row in cells]
-    return [headings, "|" + " --- |" * len(cells[0]), *others]
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Returns headings and rows as lines of Markdown."""
+    headings, *others = [f"| {' | '.join(row)} |" for row in rows]
+    return [headings, "|" + " --- |" * len(rows[0]), *others]
 
 
-def _cells(row: Measures, headings: tuple[str, ...]) -> list[str]:
+def cells(row: Measures, headings: tuple[str, ...]) -> list[str]:
+    """Returns what stands under ``HEADINGS``, but for the name."""
     numbers, interval = row.numbers, row.interval
     return [
-        _number(interval.mean),
-        f"{_number(interval.low)} to {_number(interval.high)}",
-        *(_number(numbers[name]) for name in headings[3:]),
+        number(interval.mean),
+        f"{number(interval.low)} to {number(interval.high)}",
+        *(number(numbers[name]) for name in headings[3:]),
     ]
 
 
@@ -232,10 +241,11 @@ def _verdict(gain: Interval) -> str:
 
 
 def _told(gain: Interval) -> str:
-    return f"{_number(gain.mean)} ({_number(gain.low)} to {_number(gain.high)})"
+    return f"{number(gain.mean)} ({number(gain.low)} to {number(gain.high)})"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Returns a number as tables and sentences have it."""
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 10 else f"{value:.3g}"
 
 

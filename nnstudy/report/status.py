@@ -16,6 +16,7 @@ from nnstudy.report.time_left import time_left
 from nnstudy.search import requests
 from nnstudy.search.confirmation.outcome import confirmation_of
 from nnstudy.search.confirmation.words import conclusion
+from nnstudy.search.distillation.lesson import conclusion_of
 from nnstudy.search.distributions import describe
 from nnstudy.search.endings import ATTRIBUTE, ending_of, reached
 from nnstudy.search.extension import can_extend, follower
@@ -266,6 +267,8 @@ def spoilt_tests(stages: Iterable[StageStatus]) -> dict[str, int]:
 
 
 def _conclusion(plan: Plan, study: optuna.Study) -> str | None:
+    if plan.kind == "distill":
+        return conclusion_of(study)
     if plan.kind == "confirm":
         confirmation = confirmation_of(plan, study)
         return conclusion(confirmation) if confirmation else None

@@ -93,7 +93,7 @@ def evaluate_trial(
     """
     settings = settings or Settings()
     stages = require_stages(storage, name)
-    chosen, trial = _choose(stages, name, stage, number)
+    chosen, trial = choose_trial(stages, name, stage, number)
     plan = chosen.plan
     kept_in = Tracker(tracking_uri, artifacts) if kept_code else None
     study, _ = load_planned_study(plan, warn, kept_in=kept_in)
@@ -125,9 +125,20 @@ def evaluate_trial(
     )
 
 
-def _choose(
+def choose_trial(
     stages: list[StoredStage], name: str, stage: str | None, number: int | None
 ) -> tuple[StoredStage, FrozenTrial]:
+    """Returns a finished trial, with its stage.
+
+    Args:
+        stages: The stored stages.
+        name: Of the study.
+        stage: A stage; None: the last one of the search that has such a trial.
+        number: Of the trial; None: the best one.
+
+    Raises:
+        UserError: If there is none.
+    """
     # A confirmation's trials are the best ones again: meant only where they are asked for.
     wanted = [
         found

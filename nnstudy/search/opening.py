@@ -11,6 +11,8 @@ from optuna.storages import RDBStorage
 from nnstudy.data import Data, Folds, Split, Subset, load
 from nnstudy.data.shared import open_shared
 from nnstudy.errors import UserError
+from nnstudy.search.distillation import answers
+from nnstudy.search.distillation.students import taught
 from nnstudy.search.events import Emit
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.patience import Patience
@@ -34,9 +36,15 @@ def open_work(
     interruption: Interruption,
     patience: Patience,
 ) -> StageWork:
-    """Puts together what a worker needs for a stored stage."""
+    """Puts together what a worker needs for a stored stage.
+
+    Raises:
+        UserError: If an ensemble teaches the stage, and what it teaches cannot be had here.
+    """
     folds = Folds(data, plan.folds, share=plan.data_share) if plan.folds > 1 else None
     data = data.with_share(plan.data_share)
+    if plan.kind == "distill":
+        study = taught(study, answers.fetch(tracker, plan))
     stage = next(
         (stage for stage in study.stages if stage.name == plan.declared), Stage(plan.stage)
     )

@@ -18,7 +18,7 @@ from nnstudy.study.building import Conditions
 from nnstudy.study.limits import Limit
 from nnstudy.training.devices import Precision
 
-Kind = Literal["search", "confirm"]
+Kind = Literal["search", "confirm", "distill"]
 
 PLAN_VERSION = 1
 _ATTRIBUTE = "nnstudy"
@@ -78,7 +78,9 @@ class Plan:
         options: Options of the first launch that later ones need not repeat.
         race: Whether the stage is one search of a race, whose budgets are equal, and not a
             pass of one search.
-        kind: ``search``, or ``confirm`` where the best trials of another stage are trained again.
+        kind: ``search``; ``confirm`` where the best trials of another stage are trained again;
+            ``distill`` where an ensemble is learnt by one network.
+        lesson: Of a distillation, see ``Lesson``; else empty.
         extend_borders: Whether the search goes on in wider ranges where good values crowd an edge
             when the stage has ended.
         widens: The stage of the study whose ranges this one has widened; None: it is a stage of
@@ -127,6 +129,7 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
     race: bool = False
     kind: Kind = "search"
+    lesson: dict[str, Any] = field(default_factory=dict)
     extend_borders: bool = False
     widens: str | None = None
     widening: int = 0

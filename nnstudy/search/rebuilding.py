@@ -149,7 +149,7 @@ def rebuild_with(
     Raises:
         UserError: If the network cannot be rebuilt, or the weights cannot be read or do not fit.
     """
-    training = _rebuild(study, plan, data, trial, device)
+    training = ask_again(study, plan, data, trial, device)
     network = training.network
     if network is None:
         raise UserError("the study's training loop is the user's own and names no network")
@@ -201,10 +201,14 @@ def load_planned_study(
     return replace(loaded.study, name=plan.study), sources
 
 
-def _rebuild(
+def ask_again(
     study: Study, plan: Plan, data: Data, trial: FrozenTrial, device: str
 ) -> Training | OwnTraining:
-    """Asks the recipe what the trial trained; its weights are not yet the trial's."""
+    """Asks the recipe what a trial trained; its weights are not yet the trial's.
+
+    Raises:
+        UserError: If the recipe cannot be asked again.
+    """
     asked = RepeatedTrial(trial, plan.parsed_ranges())
     # Nothing is trained here, so what was trained in mixed precision can be measured on a CPU.
     conditions = replace(plan.conditions(device), precision="float32")

@@ -76,11 +76,12 @@ class Study:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise UserError(f"Study {self.name!r}: two stages have the same name: {names}")
-        if taken := [name for name in names if f"{name}-".startswith("confirm-")]:
-            raise UserError(
-                f"Study {self.name!r}: a stage cannot be named {taken[0]!r}, since nnstudy confirm"
-                " stores its trainings under such a name"
-            )
+        for command in ("confirm", "distill"):
+            if taken := [name for name in names if f"{name}-".startswith(f"{command}-")]:
+                raise UserError(
+                    f"Study {self.name!r}: a stage cannot be named {taken[0]!r}, since nnstudy"
+                    f" {command} stores its trainings under such a name"
+                )
         if isinstance(self.metric, (list, tuple)) or isinstance(self.direction, (list, tuple)):
             raise UserError(
                 f"Study {self.name!r}: one metric and one direction only. Pruning and early"

@@ -80,7 +80,7 @@ class Recipe:
         metrics: More scores, by name; each takes ``(outputs, targets)`` of a whole part.
         callbacks: Small hooks into the loop, see ``Callback``.
         teacher: Answers to the training examples that are learnt beside their targets;
-            validation and curves are of ``loss`` alone.
+            validation and curves are of ``loss`` alone. ``nnstudy distill`` sets it.
     """
 
     network: nn.Module

@@ -56,9 +56,11 @@ def training_seed(plan: Plan, trial: optuna.Trial | FrozenTrial) -> tuple[int, .
     """Returns what all random numbers of a trial's training come from.
 
     Each trial of a search has its own. In a confirmation, all configurations share the n-th one,
-    so that they can be compared pair by pair.
+    so that they can be compared pair by pair; in a distillation all students share one, so that
+    what they learn from is all that they differ in.
     """
-    place = member_of(trial)[1] if plan.kind == "confirm" else trial.number
+    places = {"search": trial.number, "distill": 0}
+    place = member_of(trial)[1] if plan.kind == "confirm" else places[plan.kind]
     return plan.seed, zlib.crc32(plan.stage.encode()), place
 
 

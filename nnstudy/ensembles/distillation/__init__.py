@@ -1,0 +1,1 @@
+"""What one network keeps of an ensemble that it was trained on the answers of."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nnstudy.cli import words
-from nnstudy.cli.options import (
-    complete_study,
-    json_option,
-    rebuilding_fields,
-    rebuilding_options,
-    study_option,
-)
+from nnstudy.cli.exit_codes import INTERRUPTED
+from nnstudy.cli.launch_fields import confirm_fields
+from nnstudy.cli.launch_options import confirm_options
+from nnstudy.cli.options import complete_study, kept_code_option, study_option
+from nnstudy.cli.outcome import resuming
 from nnstudy.cli.topics import TopicCommand, topic_option
 
 if TYPE_CHECKING:
@@ -23,6 +21,11 @@ if TYPE_CHECKING:
 
 _members = topic_option("Members")
 _answers = topic_option("Answers")
+
+_OF_ENSEMBLES = (
+    *("sources", "select", "members", "candidates", "bags", "seed"),
+    *("combine", "test", "model", "export", "study", "kept_code", "output"),
+)
 
 
 @click.command(
@@ -34,18 +37,23 @@ Examples:
   nnstudy ensemble digits
   nnstudy ensemble digits --select all --combine logits --members 5
   nnstudy ensemble digits --from checkpoints     kept epochs of the best trial
+  nnstudy ensemble digits --from seeds --from top-trials
+
+\b
+Only --from seeds trains anything. Ctrl-C and SIGTERM mean what they mean to a launch: the
+same command goes on.
 """,
 )
 @click.argument("name", shell_complete=complete_study)
 @_members(
     "--from",
     "sources",
-    type=click.Choice(["top-trials", "checkpoints", "average"]),
+    type=click.Choice(["top-trials", "seeds", "checkpoints", "average"]),
     multiple=True,
     default=["top-trials"],
     show_default=True,
-    help="Candidates: the best trials; the epochs that the best one has kept; averages of the"
-    " weights of one training. May be repeated.",
+    help="Candidates: the best trials; the best one trained again with other seeds; the epochs"
+    " that it has kept; averages of the weights of one training. May be repeated.",
 )
 @_members(
     "--select",
@@ -105,34 +113,39 @@ Examples:
     metavar="DIR",
     help="Where the ensembles of studies are kept.",
 )
-@rebuilding_options
-@json_option
-def ensemble(
-    name: str,
-    *,
-    checkpoints: Path | None,
-    data_dir: Path | None,
-    device: str,
-    as_json: bool,
-    **given: Any,
-) -> None:
+@kept_code_option
+@confirm_options
+@click.pass_context
+def ensemble(ctx: click.Context, /, name: str, *, quiet: bool, as_json: bool, **given: Any) -> None:
     """Make one better model of the networks that the study NAME has trained.
 
     Members are chosen and calibrated on the selection part of the data, which the search has
     never seen, and measured there by folds. Runs the study file to rebuild the networks.
     """
     from nnstudy import engines
+    from nnstudy.cli.display import choose_display
+    from nnstudy.search.interruption import Interrupted
 
-    result = engines.ensemble(
-        name,
-        warn=lambda text: click.echo(f"Warning: {text}", err=True),
-        **rebuilding_fields(checkpoints=checkpoints, data_dir=data_dir, device=device),
-        **given,
-    )
-    click.echo(json.dumps(result.describe()) if as_json else _described(result))
+    fields = {**confirm_fields(given), **{name: given[name] for name in _OF_ENSEMBLES}}
+    trains = "seeds" in given["sources"]
+    with choose_display(quiet=quiet, as_json=as_json, live=trains) as display:
+        interruption = display.interruption()
+        try:
+            with interruption.on_signals() if trains else contextlib.nullcontext():
+                result = engines.ensemble(
+                    name,
+                    warn=lambda text: click.echo(f"Warning: {text}", err=True),
+                    emit=display.hear,
+                    interruption=interruption,
+                    **fields,
+                )
+        except (Interrupted, KeyboardInterrupt) as error:
+            click.echo(f"{error or 'ended at once'}\n{resuming(ctx)}", err=True)
+            ctx.exit(0 if interruption.timed_out else INTERRUPTED)
+        display.result(_lines(result), result.describe())
 
 
-def _described(result: EnsembleResult) -> str:
+def _lines(result: EnsembleResult) -> list[str]:
     from nnstudy.ensembles.words import (
         conclusion,
         cost_rows,
@@ -157,4 +170,4 @@ def _described(result: EnsembleResult) -> str:
         lines.append(f"model:      {model.uri}{version}")
     if result.exported is not None:
         lines.append(f"exported:   {result.exported}")
-    return "\n".join([*lines, f"ensemble:   {result.file}", f"MLflow:     {result.tracking}"])
+    return [*lines, f"ensemble:   {result.file}", f"MLflow:     {result.tracking}"]

@@ -104,13 +104,18 @@ def device_option(command: Command, make: Make[Command] = click.option) -> Comma
     )
 
 
-def rebuilding_options(command: Command) -> Command:
-    """Adds where a stored study is, and what its networks are rebuilt with."""
-    command = click.option(
+def kept_code_option(command: Command) -> Command:
+    """Adds ``--kept-code``."""
+    return click.option(
         "--kept-code",
         is_flag=True,
         help="Run the study's code that MLflow keeps, verified by its hash, not a file here.",
-    )(data_dir_option(device_option(command)))
+    )(command)
+
+
+def rebuilding_options(command: Command) -> Command:
+    """Adds where a stored study is, and what its networks are rebuilt with."""
+    command = kept_code_option(data_dir_option(device_option(command)))
     command = click.option(
         "--checkpoints",
         type=click.Path(path_type=Path, file_okay=False),

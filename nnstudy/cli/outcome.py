@@ -63,9 +63,10 @@ def _judged(result: LaunchResult, ctx: click.Context) -> list[str]:
 
 
 def resuming(ctx: click.Context) -> str:
-    """Returns how to go on with the launch or the confirmation of a context."""
+    """Returns how to go on with what the command of a context has begun."""
     command = ctx.command.name
-    what = ctx.params["name" if command in ("confirm", "distill") else "study"]
+    named = ("confirm", "distill", "ensemble")
+    what = ctx.params["name" if command in named else "study"]
     return f"to go on where it stopped: {program()} {command} {what}{retyped(ctx)}"
 
 

@@ -59,6 +59,8 @@ def _words(option: click.Option, value: object) -> Iterable[str]:
     if isinstance(value, dict):
         pairs = [[flag, f"{key}={_json(item)}"] for key, item in value.items()]
         return [word for pair in pairs for word in pair]
+    if isinstance(value, tuple) and option.multiple:
+        return [word for one in value for word in (flag, mask(str(one)))]
     if isinstance(value, tuple):
         return [flag, ",".join(map(str, value))]
     return [flag, mask(str(value))]

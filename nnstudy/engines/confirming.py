@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from nnstudy.engines import ray_cluster
-from nnstudy.engines.joining import (
-    load_here,
-    refuse_missing_tracking,
-    refuse_other_stages,
-    refuse_other_tracking,
-)
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.preparation import Preparation
-from nnstudy.engines.ray_cluster import RayCluster
+from nnstudy.engines.ray_cluster import RayCluster, connected_if_asked
+from nnstudy.engines.retraining import Retraining
 from nnstudy.engines.running import run_stages
-from nnstudy.engines.storing import track_stage
 from nnstudy.errors import UserError
-from nnstudy.search import requests
 from nnstudy.search.confirmation.look import look_once
-from nnstudy.search.confirmation.members import (
-    Selection,
-    best_configurations,
-    choose_source,
-    confirmation_plan,
-    enqueue,
-    keep_selection,
-    selection_of,
-)
 from nnstudy.search.confirmation.outcome import Confirmation, confirmation_of, keep_outcome
 from nnstudy.search.confirmation.taken_look import TakenLook, taken_look
 from nnstudy.search.confirmation.words import conclusion
-from nnstudy.search.endings import facts_of
 from nnstudy.search.events import Emit, Event, ignore
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.keeping import fetch_checkpoint
-from nnstudy.search.locks import study_lock
 from nnstudy.search.patience import database_errors_explained
 from nnstudy.search.plan import Plan
 from nnstudy.search.results import stage_story
-from nnstudy.search.storage import open_storage, storage_url
 from nnstudy.search.stored import (
-    StoredStage,
-    is_begun,
-    load_stage,
-    refuse_differences,
     require_stages,
 )
 from nnstudy.search.test_looks import test_looks
@@ -147,105 +123,23 @@ def confirm(
     given = LaunchOptions(**{**options, "name": name, "preflight": False})
     interruption = interruption or Interruption()
 
-    def run(given: LaunchOptions, cluster: RayCluster | None) -> ConfirmResult:
-        asked = _Asked(name, top, seeds, stage, study, given, emit)
+    with database_errors_explained(), connected_if_asked(given) as (given, cluster):
+        asked = Retraining(name, top, seeds, stage, study, given, emit)
         return _confirm(asked, interruption, cluster, test=test)
-
-    with database_errors_explained():
-        if given.engine == "local":
-            return run(given, None)
-        with ray_cluster.connected(given.ray) as cluster:
-            return run(replace(given, workers=given.workers or cluster.workers), cluster)
-
-
-class _Asked:
-    """A confirmation, looked at and found possible."""
-
-    def __init__(
-        self,
-        name: str,
-        top: int,
-        seeds: int,
-        stage: str | None,
-        study: Study | str | None,
-        given: LaunchOptions,
-        emit: Emit,
-    ) -> None:
-        storage = open_storage(storage_url(given.storage), create=False)
-        self.stored = require_stages(storage, name)
-        source = choose_source(self.stored, stage)
-        self.configurations = best_configurations(source, top)
-        self.seeds = seeds
-        refuse_missing_tracking(given)
-        if isinstance(study, Study):
-            self.prepared = Preparation(study, None, given, emit)
-        else:
-            loaded = load_here(name, study or self.stored[0].plan.reference)
-            self.prepared = Preparation(loaded.study, loaded, given, emit)
-        refuse_other_stages(self.prepared, self.stored)
-        refuse_other_tracking(self.prepared, self.stored)
-        plans = {plan.stage: plan for plan in self.prepared.plans}
-        self.source = plans[source.plan.stage]
-        self.prepared.epoch_seconds = _epoch_seconds(source, self.configurations)
-        if len(self.configurations) < top:
-            self._say(
-                f"{source.plan.name} has {len(self.configurations)} different complete"
-                f" configurations, not {top}: these are confirmed"
-            )
-
-    def store(self) -> tuple[Plan, optuna.Study]:
-        """Makes the confirmation's study and run where they are missing, and its trainings."""
-        prepared = self.prepared
-        plan = confirmation_plan(self.stored, self.source)
-        with study_lock(prepared.storage, plan.study):
-            found = load_stage(prepared.storage, plan.name)
-            if found is not None and is_begun(found):
-                stored = Plan.of(found)
-                refuse_differences(prepared.study, stored, plan)
-                plan = replace(
-                    plan, uid=stored.uid, run_id=stored.run_id, experiment_id=stored.experiment_id
-                )
-                requests.resume(found)
-            else:
-                plan = track_stage(prepared, plan)
-            made = found or optuna.create_study(
-                study_name=plan.name, storage=prepared.storage, direction=plan.direction
-            )
-            before = selection_of(made)
-            seeds = max(self.seeds, before.seeds if before else 0)
-            if seeds > self.seeds:
-                self._say(
-                    f"{plan.name} has been given {seeds} seeds before, all of which count: leaving"
-                    " scores out that are known would be choosing among results"
-                )
-            # Enqueued before the plan says how many they are: a worker that found more to do
-            # than there is enqueued would sample.
-            plan = plan.with_trials(enqueue(made, self.configurations, seeds))
-            plan.save(made)
-            keep_selection(made, Selection(self.source.stage, self.configurations, seeds))
-        return plan, made
-
-    def announce_cost(self, plan: Plan, seeds: int) -> None:
-        """Tells what the trainings that are still to be run will cost at most."""
-        self._say(
-            f"confirming {len(self.configurations)} configurations of stage"
-            f" {self.source.stage!r} with {seeds} seeds each: {len(self.configurations) * seeds}"
-            f" trainings of up to {plan.epochs:g} epochs"
-        )
-        self.prepared.announce_cost()
-
-    def _say(self, text: str) -> None:
-        self.prepared.emit(Event("message", {"text": text}))
 
 
 def _confirm(
-    asked: _Asked, interruption: Interruption, cluster: RayCluster | None, *, test: bool
+    asked: Retraining, interruption: Interruption, cluster: RayCluster | None, *, test: bool
 ) -> ConfirmResult:
     prepared = asked.prepared
     plan, study = asked.store()
-    prepared.plans = [plan]
     found = _outcome(plan, study)
-    asked.announce_cost(plan, found.selection.seeds)
+    seeds, configurations = found.selection.seeds, len(asked.configurations)
+    asked.announce_cost(
+        plan,
+        f"confirming {configurations} configurations of stage {asked.source.stage!r} with {seeds}"
+        f" seeds each: {configurations * seeds} trainings of up to {plan.epochs:g} epochs",
+    )
     run_stages(prepared, [(plan, study)], interruption, cluster)
     found = _outcome(plan, study)
     if found.is_complete:
@@ -309,11 +203,3 @@ def _tell_mlflow(
     run.set_tags({"nnstudy.conclusion": conclusion(found)})
     run.set_note(stage_story(plan, study))
     run.flush()
-
-
-def _epoch_seconds(stage: StoredStage, configurations: Sequence[Any]) -> float | None:
-    """Returns what an epoch took in the search, on the average of the configurations."""
-    trials = stage.optuna_study.get_trials(deepcopy=False)
-    facts = [facts_of(trials[chosen.trial]) for chosen in configurations]
-    epochs = sum(fact.get("epochs", 0) for fact in facts)
-    return sum(fact.get("seconds", 0.0) for fact in facts) / epochs if epochs else None

@@ -13,6 +13,7 @@ from nnstudy.engines.ensemble_code import load_code
 from nnstudy.engines.joining import refuse_missing_tracking, refuse_other_runs
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.publishing import try_to_publish
+from nnstudy.engines.seeds import train_seeds
 from nnstudy.ensembles.candidates import (
     Source,
     kept_checkpoints,
@@ -33,6 +34,8 @@ from nnstudy.ensembles.selection import Select
 from nnstudy.ensembles.tracked import track
 from nnstudy.ensembles.words import conclusion
 from nnstudy.errors import UserError
+from nnstudy.search.events import Emit, ignore
+from nnstudy.search.interruption import Interruption
 from nnstudy.search.keeping import fetch_checkpoint, sibling_checkpoints
 from nnstudy.search.opening import load_planned_data
 from nnstudy.search.patience import database_errors_explained
@@ -113,6 +116,8 @@ def ensemble(
     kept_code: bool = False,
     output: Path = Path("mlruns/ensembles"),
     warn: Warn = lambda text: None,
+    emit: Emit = ignore,
+    interruption: Interruption | None = None,
     **options: Any,
 ) -> EnsembleResult:
     """Makes one better model of the networks that a search has trained.
@@ -140,10 +145,14 @@ def ensemble(
             verified, and not a study file that is here.
         output: Where the ensembles of studies are kept.
         warn: Told what should be known of, in words.
-        options: Fields of ``LaunchOptions`` that say where things are: ``storage``,
-            ``tracking_uri``, ``artifacts``, ``data_directory``, ``settings``.
+        emit: Hears what happens while seeds are trained, one ``Event`` each.
+        interruption: Asks for an early end of these trainings.
+        options: Fields of ``LaunchOptions`` that say where things are (``storage``,
+            ``tracking_uri``, ``artifacts``, ``data_directory``, ``settings``), and what runs the
+            workers that train seeds.
 
     Raises:
+        Interrupted: If an end was asked for while seeds were trained; calling again goes on.
         UserError: If there is nothing to make it of, or anything else is wrong that the user can
             put right.
     """
@@ -152,6 +161,10 @@ def ensemble(
     wanted.refuse_nonsense(select, bags)
     if kept_code and study is not None:
         raise UserError("--kept-code is the study's code in MLflow: leave out --study, or it")
+    if kept_code and "seeds" in wanted.sources:
+        raise UserError(
+            "--from seeds trains with the study file here: leave out --kept-code, or it"
+        )
     if export is not None and not model:
         raise UserError("what is exported is the model: leave out --no-model, or --export")
     with database_errors_explained():
@@ -165,8 +178,12 @@ def ensemble(
         ranked = top_trials(stages)
         tracker = Tracker(given.tracking_uri, given.artifacts)
         refuse_other_runs(tracker, plan)
+        if "seeds" in wanted.sources:
+            train_seeds(stored, wanted.size, study, given, emit, interruption or Interruption())
+            stored = require_stages(storage, name)
         found = gather(
             wanted.sources,
+            stored,
             ranked,
             wanted.most,
             partial(

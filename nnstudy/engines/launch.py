@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 
-from nnstudy.engines import ray_cluster
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.preparation import Preparation
-from nnstudy.engines.ray_cluster import RayCluster
+from nnstudy.engines.ray_cluster import RayCluster, connected_if_asked
 from nnstudy.engines.running import Progress, run_stages
 from nnstudy.engines.storing import store_stage
 from nnstudy.search.budget import epochs_trained
@@ -106,12 +105,8 @@ def launch(
     declared = loaded.study if loaded else study
     assert isinstance(declared, Study)
     interruption = interruption or Interruption()
-    with database_errors_explained():
-        if given.engine == "local":
-            return _launch(Preparation(declared, loaded, given, emit), interruption, None)
-        with ray_cluster.connected(given.ray) as cluster:
-            given = replace(given, workers=given.workers or cluster.workers)
-            return _launch(Preparation(declared, loaded, given, emit), interruption, cluster)
+    with database_errors_explained(), connected_if_asked(given) as (given, cluster):
+        return _launch(Preparation(declared, loaded, given, emit), interruption, cluster)
 
 
 def _launch(

@@ -10,9 +10,10 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnstudy.engines.options import RayOptions
+from nnstudy.engines.options import LaunchOptions, RayOptions
 from nnstudy.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +47,24 @@ def connected(options: RayOptions) -> Iterator[RayCluster]:
         cluster = RayCluster(options)
         cluster.refuse_what_no_node_has()
         yield cluster
+
+
+@contextlib.contextmanager
+def connected_if_asked(given: LaunchOptions) -> Iterator[tuple[LaunchOptions, RayCluster | None]]:
+    """Connects this process to Ray where that is what runs the workers.
+
+    Returns:
+        The options, with the number of workers that the cluster has room for unless one was
+        given, and the cluster; None where workers are processes of this machine.
+
+    Raises:
+        UserError: As ``connected``.
+    """
+    if given.engine == "local":
+        yield given, None
+        return
+    with connected(given.ray) as cluster:
+        yield replace(given, workers=given.workers or cluster.workers), cluster
 
 
 class RayCluster:

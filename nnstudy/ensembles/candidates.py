@@ -11,6 +11,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial
 
 from nnstudy.errors import UserError
+from nnstudy.search.confirmation.members import retrained
 from nnstudy.search.endings import ending_of, facts_of, reached
 from nnstudy.search.keeping import trial_directories
 from nnstudy.search.plan import Plan
@@ -18,7 +19,7 @@ from nnstudy.search.settings import Settings
 from nnstudy.search.stored import StoredStage
 from nnstudy.training.checkpoints import CheckpointName
 
-Source = Literal["top-trials", "checkpoints", "average"]
+Source = Literal["top-trials", "seeds", "checkpoints", "average"]
 
 _SAME = ("digest", "task", "classes", "class_names", "outputs", "shape", "normalise", "split")
 
@@ -121,12 +122,10 @@ def top_trials(stages: Sequence[StoredStage]) -> list[Candidate]:
         UserError: If there is none.
     """
     found = [
-        Candidate(stage.plan, trial, value, place)
+        candidate
         for stage in stages
         for trial in stage.optuna_study.get_trials(deepcopy=False)
-        if ending_of(trial) in ("complete", "pruned")
-        and (place := facts_of(trial).get("checkpoint"))
-        and (value := reached(trial)) is not None
+        if (candidate := _of(stage.plan, trial)) is not None
     ]
     if not found:
         study = stages[0].plan.study
@@ -137,6 +136,28 @@ def top_trials(stages: Sequence[StoredStage]) -> list[Candidate]:
     sign = -1 if stages[0].plan.direction == "maximize" else 1
     later_first = sorted(found, key=lambda one: one.plan.order, reverse=True)
     return sorted(later_first, key=lambda one: sign * one.value)
+
+
+def reinitialised(stages: Sequence[StoredStage]) -> list[Candidate]:
+    """Returns the best configuration's trainings from other initialisations, seed by seed.
+
+    Args:
+        stages: All that are stored of the study.
+
+    Raises:
+        UserError: If no trial of the search is complete.
+    """
+    plan, trainings = retrained(stages) or (stages[0].plan, {})
+    found = (_of(plan, trial) for trial in trainings.values())
+    return [candidate for candidate in found if candidate is not None]
+
+
+def _of(plan: Plan, trial: FrozenTrial) -> Candidate | None:
+    """Returns a trial as a candidate; None where it is not finished, or has kept no weights."""
+    place, value = facts_of(trial).get("checkpoint"), reached(trial)
+    if ending_of(trial) not in ("complete", "pruned") or not place or value is None:
+        return None
+    return Candidate(plan, trial, value, place)
 
 
 def kept_checkpoints(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from nnstudy.ensembles.averages import Average, last_epochs
-from nnstudy.ensembles.candidates import Candidate, Source
+from nnstudy.ensembles.candidates import Candidate, Source, reinitialised
 from nnstudy.errors import UserError
+from nnstudy.search.stored import StoredStage
 
 Kept = Callable[[Candidate], list[Candidate]]
 """Returns all weights that the trial of a candidate has kept, the candidate first."""
@@ -16,12 +17,17 @@ Gathered = Mapping[Source, Sequence[Candidate | Average]]
 
 
 def gather(
-    sources: Sequence[Source], ranked: Sequence[Candidate], most: int, kept: Kept
+    sources: Sequence[Source],
+    stages: Sequence[StoredStage],
+    ranked: Sequence[Candidate],
+    most: int,
+    kept: Kept,
 ) -> Gathered:
     """Returns candidates by what was asked for, the better ones first.
 
     Args:
         sources: What was asked for.
+        stages: All that are stored of the study.
         ranked: The trials of the search, the best one first.
         most: How many of a source are looked for where that takes looking for.
         kept: Looks for what a trial has kept.
@@ -33,6 +39,8 @@ def gather(
     for source in sources:
         if source == "top-trials":
             found[source] = ranked
+        elif source == "seeds":
+            found[source] = reinitialised(stages)
         elif source == "checkpoints":
             found[source] = epochs(kept(ranked[0]))
         else:

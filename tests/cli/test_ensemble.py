@@ -17,7 +17,8 @@ def test_ensemble_tells_the_result_in_words_and_for_machines(launched: Path, run
     assert done.exit_code == 0, done.output
     assert "Warning: there are only 3 candidates for 10 members" in done.stderr
     result = json.loads(run(*asked, "--json").stdout)
-    lines = done.stdout.splitlines()
+    lines = done.stdout.strip().splitlines()
+    assert result["event"] == "result"
     assert lines[0] == f"tiny: {result['conclusion']}"
     [heading] = [n for n, line in enumerate(lines) if line.split()[:1] == ["accuracy"]]
     last = lines[heading + 6].split()
@@ -35,6 +36,21 @@ def test_ensemble_tells_the_result_in_words_and_for_machines(launched: Path, run
     assert "on the test part: best of the search: accuracy" in tested
     assert "the test part was looked at once; each look is recorded" in tested
     assert "looked at once" in run("status", "tiny").stdout
+
+
+@pytest.mark.slow
+def test_what_is_trained_for_an_ensemble_is_told_while_it_is(launched: Path, run: Run) -> None:
+    asked = ("ensemble", "tiny", "--from", "seeds", "--from", "top-trials", "--members", "2")
+    here = ("--no-model", "--workers", "1", "--device", "cpu")
+    stopped = run(*asked, *here, "--timeout", "0.001")
+    assert stopped.exit_code == 0
+    assert "of 2 trainings of the best trial are finished" in stopped.stderr
+    assert f"nnstudy {' '.join(asked)} {' '.join(here)} --timeout 0.001" in stopped.stderr
+    lines = [json.loads(line) for line in run(*asked, *here, "--json").stdout.splitlines()]
+    assert [line["trial"] for line in lines if line["event"] == "end"] == [0, 1]
+    assert lines[-1]["event"] == "result"
+    done = run(*asked, *here).stdout.strip().splitlines()
+    assert done[0] == f"tiny: {lines[-1]['conclusion']}"
 
 
 @pytest.mark.parametrize(

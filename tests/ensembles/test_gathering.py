@@ -82,7 +82,7 @@ def test_averages_are_those_of_each_training_by_itself() -> None:
 def test_a_study_that_kept_nothing_to_average_is_told_what_to_launch() -> None:
     best = candidate("best", 1)
     with pytest.raises(UserError, match=r"nnstudy launch toy --keep-every 1 --name toy-kept"):
-        gather(["average"], [best], 10, lambda one: [one, *spaced(1)])
+        gather(["average"], [], [best], 10, lambda one: [one, *spaced(1)])
 
 
 def test_weights_of_one_training_are_averaged_and_those_of_two_are_refused() -> None:

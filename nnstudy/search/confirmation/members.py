@@ -163,6 +163,32 @@ def enqueue(study: optuna.Study, configurations: Iterable[Configuration], seeds:
     return len(study.get_trials(deepcopy=False))
 
 
+def retrained(stages: Sequence[StoredStage]) -> tuple[Plan, dict[int, FrozenTrial]] | None:
+    """Returns the trainings with other seeds that there are of a search's best configuration.
+
+    It is the one that a confirmation would put first: of the last stage with complete trials.
+
+    Args:
+        stages: The study's stored stages.
+
+    Returns:
+        Plan of the confirmation, and its trainings of the configuration by seed; None where
+        nothing was confirmed.
+
+    Raises:
+        UserError: If no trial is complete.
+    """
+    source = choose_source(stages)
+    [best] = best_configurations(source, 1)
+    name = confirmation_plan(stages, source.plan).name
+    for stage in stages:
+        if stage.plan.name == name:
+            members = [(member_of(one), one) for one in stage.optuna_study.get_trials(False)]
+            trainings = {seed: one for (trial, seed), one in members if trial == best.trial}
+            return stage.plan, dict(sorted(trainings.items()))
+    return None
+
+
 def keep_selection(study: optuna.Study, selection: Selection) -> None:
     """Keeps with a confirmation what it was asked for."""
     study.set_user_attr(

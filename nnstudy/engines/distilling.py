@@ -25,7 +25,7 @@ from nnstudy.engines.running import run_stages
 from nnstudy.engines.storing import track_stage
 from nnstudy.ensembles.candidates import searched
 from nnstudy.ensembles.distillation.outcome import STUDENT, Distillation, measure
-from nnstudy.ensembles.distillation.teacher import Teacher
+from nnstudy.ensembles.distillation.teaching import TeachingEnsemble
 from nnstudy.ensembles.distillation.words import conclusion, markdown
 from nnstudy.ensembles.predictions import Predictor, predict
 from nnstudy.errors import UserError
@@ -175,7 +175,7 @@ class _Asked:
         stages = searched(self.stored)
         source, self.trial = choose_trial(stages, given.name, wanted.stage, wanted.trial)
         refuse_missing_tracking(given)
-        self.teacher = Teacher.read(output / given.name, self.stored)
+        self.teacher = TeachingEnsemble.read(output / given.name, self.stored)
         if isinstance(study, Study):
             self.prepared = Preparation(study, None, given, emit)
         else:

@@ -37,7 +37,7 @@ from nnstudy.study.building import build_training
 from nnstudy.study.loading import load_study
 from nnstudy.tracking import Tracker
 from nnstudy.training import Training
-from nnstudy.training.checkpoints import read_weights
+from nnstudy.training.checkpoints import read_weights, write
 from nnstudy.training.losses import Quadratic
 from nnstudy.training.seeds import seed_everything
 from tests.launching import InterruptAt, Place, blobs, make_place, recipe, toy
@@ -203,6 +203,31 @@ def test_students_learn_the_calibrated_answers_of_the_ensemble(
 
 def trial_like(params: dict[str, Any]) -> Any:
     return optuna.trial.FixedTrial(params)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"nonsense", "is damaged"),
+        (None, "is not what this stage began to learn from"),
+    ],
+)
+def test_other_answers_than_those_that_were_kept_are_refused(
+    done: tuple[Place, DistillResult], content: bytes | None, said: str
+) -> None:
+    place, result = done
+    root = place.stage_run("distill").info.artifact_uri.removeprefix("file:")
+    file = Path(root) / answers.FILE
+    before = file.read_bytes()
+    if content is None:
+        write(file, {"answers": torch.zeros(3, 3)})
+    else:
+        file.write_bytes(content)
+    try:
+        with pytest.raises(UserError, match=said):
+            answers.fetch(Tracker(place.tracking_uri), result.plan)
+    finally:
+        file.write_bytes(before)
 
 
 def test_the_first_student_is_bit_for_bit_a_training_without_a_teacher(

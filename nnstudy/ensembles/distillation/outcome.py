@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nnstudy.ensembles.answers import Answers, Array
 from nnstudy.ensembles.cost import Costs, Model, costs_of
 from nnstudy.ensembles.cross_fitting import SINGLE, calibrated, compare, one_of, rightness, surprise
-from nnstudy.ensembles.distillation.teacher import Teacher
+from nnstudy.ensembles.distillation.teaching import TeachingEnsemble
 from nnstudy.ensembles.measures import Interval, Measures
 from nnstudy.ensembles.pool import Pool, answers_of
 from nnstudy.ensembles.predictions import Predictor, predict
@@ -35,14 +35,16 @@ class Kept:
     Attributes:
         ensemble: What the ensemble gains over the single best, example by example.
         student: What the student gains over the single best.
-        over_hard: What the student gains over a network that learnt the labels alone; None where
+        hard: What a network that learnt the labels alone gains over the single best; None where
             there is none.
+        over_hard: What the student gains over that network; None likewise.
         share: The student's gain as a share of the ensemble's; None where the ensemble's cannot be
             told from none.
     """
 
     ensemble: Interval
     student: Interval
+    hard: Interval | None
     over_hard: Interval | None
     share: Interval | None
 
@@ -60,6 +62,7 @@ class Kept:
         return cls(
             gain,
             Interval.of(student),
+            Interval.of(worth[HARD] - worth[SINGLE_BEST]) if HARD in worth else None,
             Interval.of(worth[STUDENT] - worth[HARD]) if HARD in worth else None,
             Interval.of_ratio(student, ensemble) if gain.low > 0 else None,
         )
@@ -131,7 +134,7 @@ class Distillation:
 def measure(
     plan: Plan,
     trials: list[FrozenTrial],
-    teacher: Teacher,
+    teacher: TeachingEnsemble,
     pool: Pool,
     predictor: Predictor,
 ) -> Distillation:

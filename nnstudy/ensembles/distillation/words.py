@@ -63,8 +63,8 @@ def remarks(found: Distillation) -> list[str]:
         f"measured on the {found.examples} examples of the selection part, by {FOLDS} folds where"
         " something was chosen or fitted by it"
         + (", as the temperature of each row was" if found.is_of_classes else ""),
-        *_gains(found.nll_gain, _NLL),
-        *_gains(found.gain, _measure(found)),
+        _gains(found.nll_gain, _NLL),
+        _gains(found.gain, _measure(found)),
         *_beside_hard(found),
         "intervals tell of other examples and not of other seeds: each student was trained once, all"
         " of them from the same weights",
@@ -85,10 +85,11 @@ def _measure(found: Distillation) -> str:
     return "accuracy" if found.is_of_classes else "squared error"
 
 
-def _gains(gain: Kept, measure: str) -> Iterator[str]:
-    yield (
+def _gains(gain: Kept, measure: str) -> str:
+    return (
         f"over the single best, in {measure}: the ensemble gains {_told(gain.ensemble)}, the student"
         f" {_told(gain.student)}"
+        + ("" if gain.hard is None else f", the labels alone {_told(gain.hard)}")
     )
 
 
@@ -102,7 +103,8 @@ def _beside_hard(found: Distillation) -> Iterator[str]:
         f"over the same network trained on the labels alone (trial {found.hard.number}) the student"
         f" gains {_told(over)} in {_NLL}"
     )
-    if found.student not in found.students[:1] and found.student.value != found.hard.value:
+    first = found.students[0]
+    if first.number == found.hard.number and first.value != found.student.value:
         yield "on the validation part that one is better"
 
 

@@ -33,6 +33,7 @@ def test_a_student_that_gains_a_share_everywhere_keeps_exactly_that(
     assert kept.share.mean == pytest.approx(share, abs=1e-9)
     assert (kept.share.low, kept.share.high) == pytest.approx((share, share), abs=1e-9)
     assert kept.over_hard == kept.student
+    assert kept.hard == Interval(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0])
@@ -45,7 +46,8 @@ def test_no_share_is_told_of_a_gain_that_is_none(gain: float) -> None:
 def test_without_a_network_that_learnt_the_labels_alone_nothing_is_compared_with_it() -> None:
     both = worth(1.0, 0.5, noise=0.1)
     del both[HARD]
-    assert Kept.of(both).over_hard is None
+    kept = Kept.of(both)
+    assert (kept.hard, kept.over_hard) == (None, None)
 
 
 def test_the_interval_of_a_share_holds_it_nineteen_times_of_twenty() -> None:

@@ -24,7 +24,7 @@ from nnstudy.search.stored import StoredStage
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeachingEnsemble:
     """An ensemble as its file tells of it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Teacher:
     fitted: Fitted
 
     @classmethod
-    def read(cls, directory: Path, stages: Sequence[StoredStage]) -> Teacher:
+    def read(cls, directory: Path, stages: Sequence[StoredStage]) -> TeachingEnsemble:
         """Reads the ensemble of a study.
 
         Args:

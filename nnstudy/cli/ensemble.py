@@ -153,11 +153,12 @@ def _lines(result: EnsembleResult) -> list[str]:
         remarks,
         rows,
         sentence_of,
+        way_rows,
     )
 
     made = result.ensemble
     lines = [f"{result.study}: {conclusion(made)}"]
-    for table in (rows(made), cost_rows(made), member_rows(made)):
+    for table in (rows(made), way_rows(made), cost_rows(made), member_rows(made)):
         lines += [f"  {line}" for line in words.columns(table).splitlines()]
     lines += remarks(made)
     if result.test is not None:

@@ -24,7 +24,7 @@ from nnstudy.ensembles.combination import Combine, fitting
 from nnstudy.ensembles.cost import measure_costs
 from nnstudy.ensembles.cross_fitting import FEWEST_EXAMPLES, compare
 from nnstudy.ensembles.ensemble import Ensemble
-from nnstudy.ensembles.gathering import Gathered, gather
+from nnstudy.ensembles.gathering import Gathered, count_of, gather
 from nnstudy.ensembles.look import TakenLook, look_once, taken_look
 from nnstudy.ensembles.packaging.publishing import Published
 from nnstudy.ensembles.pool import fill
@@ -32,6 +32,7 @@ from nnstudy.ensembles.predictions import Predictor
 from nnstudy.ensembles.procedure import Procedure
 from nnstudy.ensembles.selection import Select
 from nnstudy.ensembles.tracked import track
+from nnstudy.ensembles.ways import measured, other_ways
 from nnstudy.ensembles.words import conclusion
 from nnstudy.errors import UserError
 from nnstudy.search.events import Emit, ignore
@@ -192,7 +193,7 @@ def ensemble(
                 list_artifacts=partial(sibling_checkpoints, tracker),
             ),
         )
-        wanted.refuse_too_few(found, plan, warn)
+        wanted.refuse_too_few(found, select, plan, warn)
         loaded, code = load_code(stages, study, tracker if kept_code else None, warn)
         data = load_planned_data(loaded, plan, directory=given.data_directory)
         with tempfile.TemporaryDirectory() as scratch:
@@ -207,7 +208,7 @@ def ensemble(
             pool = fill(ranked, found, wanted.most, predictor)
             for skipped in pool.skipped:
                 warn(f"{skipped.candidate} is left out: {skipped.reason}")
-            among = pool.among(wanted.sources)
+            among = pool.among(wanted.sources, select)
             procedure = Procedure(select, combine, wanted.size, bags, seed, among)
             fitted = procedure.fit(pool.answers, procedure.selection(pool.answers).weights)
             made = Ensemble(
@@ -218,6 +219,7 @@ def ensemble(
                 pool,
                 fitted,
                 compare(pool.answers, procedure),
+                measured(pool, other_ways(pool, wanted.sources, procedure)),
                 measure_costs(pool, fitted, predictor),
             )
             look = look_once(storage, stages, made, predictor) if test else taken_look(stages)
@@ -274,9 +276,9 @@ class _Wanted:
         """How many candidates of each source are asked for their answers."""
         return self.candidates or self.size * _CANDIDATES_PER_MEMBER
 
-    def refuse_too_few(self, found: Gathered, plan: Plan, warn: Warn) -> None:
+    def refuse_too_few(self, found: Gathered, select: Select, plan: Plan, warn: Warn) -> None:
         """Raises UserError where there are fewer candidates than members were asked for."""
-        count = len({one.key for candidates in found.values() for one in candidates})
+        count = count_of(found, select)
         if self.members is not None and count < self.members:
             raise UserError(
                 f"{self.members} members were asked for, but {plan.study!r} has kept only"

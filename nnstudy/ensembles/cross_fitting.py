@@ -162,6 +162,22 @@ def compare(answers: Answers, procedure: Procedure) -> Comparison:
     )
 
 
+def worth(answers: Answers, procedure: Procedure) -> Measures:
+    """Measures the calibrated ensemble that a procedure makes, as ``compare`` does.
+
+    Args:
+        answers: Of the candidates to all examples, the best of the search first.
+        procedure: How an ensemble is made of them.
+
+    Raises:
+        UserError: If there are too few examples.
+    """
+    splits = list(folds(answers, procedure.seed))
+    seen = (answers.to(chosen_by) for chosen_by, _ in splits)
+    fitted = [procedure.fit(part, procedure.selection(part).weights) for part in seen]
+    return _put_together(answers, splits, fitted).measure(answers)
+
+
 def calibrated(answers: Answers, seed: int) -> Prediction:
     """Returns what one network answers, each fold calibrated by the others as ``compare`` does it.
 

@@ -18,6 +18,7 @@ from nnstudy.ensembles.candidates import Candidate, Source
 from nnstudy.ensembles.cost import Costs
 from nnstudy.ensembles.cross_fitting import Comparison
 from nnstudy.ensembles.diversity import Diversity, diversity
+from nnstudy.ensembles.measures import Measures
 from nnstudy.ensembles.pool import Pool
 from nnstudy.ensembles.procedure import Fitted, Procedure
 from nnstudy.ensembles.uncertainty import errors_of_the_surest
@@ -43,6 +44,7 @@ class Ensemble:
         pool: The candidates.
         fitted: What was made of them, on the whole selection part.
         comparison: What such an ensemble is worth, measured on folds.
+        ways: What others of the same candidates are worth, by what else could be asked for.
         costs: What its answers cost.
     """
 
@@ -53,6 +55,7 @@ class Ensemble:
     pool: Pool
     fitted: Fitted
     comparison: Comparison
+    ways: Mapping[str, Measures]
     costs: Costs
 
     @property
@@ -101,6 +104,10 @@ class Ensemble:
             "candidates": [candidate.describe() for candidate in self.pool.candidates],
             "skipped": [asdict(one) for one in self.pool.skipped],
             "rows": {name: row.describe() for name, row in compared.rows.items()},
+            "ways": {
+                name: {**row.numbers, "interval_95": asdict(row.interval)}
+                for name, row in self.ways.items()
+            },
             "mean_member": compared.mean_member,
             "gain": asdict(compared.gain),
             "nll_gain": asdict(compared.nll_gain),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from nnstudy.ensembles.averages import Average, last_epochs
 from nnstudy.ensembles.candidates import Candidate, Source, reinitialised
+from nnstudy.ensembles.pool import among
+from nnstudy.ensembles.selection import Select
 from nnstudy.errors import UserError
 from nnstudy.search.stored import StoredStage
 
@@ -46,6 +49,16 @@ def gather(
         else:
             found[source] = averages(ranked, most, kept)
     return found
+
+
+def count_of(gathered: Gathered, select: Select) -> int:
+    """Returns how many candidates there are that may be members, see ``among``."""
+    keys: set[str] = set()
+    for source, candidates in gathered.items():
+        told = [replace(one, sources=(source,)) for one in candidates if isinstance(one, Candidate)]
+        keys |= {told[index].key for index in among(told, [source], select)}
+        keys |= {one.key for one in candidates if isinstance(one, Average)}
+    return len(keys)
 
 
 def epochs(kept: Sequence[Candidate]) -> list[Candidate]:

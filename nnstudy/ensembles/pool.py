@@ -16,7 +16,9 @@ from nnstudy.ensembles.averages import Average, make
 from nnstudy.ensembles.candidates import Candidate, Source
 from nnstudy.ensembles.combination import class_probabilities
 from nnstudy.ensembles.predictions import OtherData, Outputs, Predictor
+from nnstudy.ensembles.selection import Select
 from nnstudy.errors import UserError
+from nnstudy.search.confirmation.members import identity
 from nnstudy.training.losses import Link
 
 
@@ -50,13 +52,36 @@ class Pool:
     answers: Answers
     skipped: tuple[Skipped, ...]
 
-    def among(self, sources: Collection[Source]) -> tuple[int, ...]:
-        """Returns which candidates are of these sources."""
-        return tuple(
-            index
-            for index, candidate in enumerate(self.candidates)
-            if not set(sources).isdisjoint(candidate.sources)
-        )
+    def among(self, sources: Collection[Source], select: Select) -> tuple[int, ...]:
+        """Returns which candidates may be members, see ``among``."""
+        return among(self.candidates, sources, select)
+
+
+def among(
+    candidates: Sequence[Candidate], sources: Collection[Source], select: Select
+) -> tuple[int, ...]:
+    """Returns which candidates may be members: those of these sources.
+
+    A configuration that the search has trained several times, since stages carry the best ones
+    on, is among the top trials once, by its best run. Greedy selection has all runs: it adds
+    what helps, and leaves alone what does not.
+
+    Args:
+        candidates: The better ones first.
+        sources: What is asked for.
+        select: How members are chosen.
+    """
+    found: list[int] = []
+    met = set()
+    for index, candidate in enumerate(candidates):
+        asked = set(sources).intersection(candidate.sources)
+        configuration = identity(candidate.trial.params)
+        is_again = asked == {"top-trials"} and select != "greedy" and configuration in met
+        if asked and not is_again:
+            found.append(index)
+        if "top-trials" in asked:
+            met.add(configuration)
+    return tuple(found)
 
 
 def fill(

@@ -52,6 +52,16 @@ def rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
     return [headings, *told[:place], average, *told[place:]]
 
 
+def way_rows(ensemble: Ensemble) -> list[tuple[str, ...]]:
+    """Returns the headings and a row for each other way to make an ensemble of the candidates."""
+    headings = HEADINGS[is_of_classes(ensemble)]
+    told = {"as asked": ensemble.comparison.final, **ensemble.ways}
+    return [
+        ("otherwise", *headings[1:]),
+        *((name, *cells(row, headings)) for name, row in told.items()),
+    ]
+
+
 def is_of_classes(ensemble: Ensemble) -> bool:
     """Tells whether it answers with classes."""
     return ensemble.pool.answers.probabilities is not None
@@ -64,6 +74,13 @@ def remarks(ensemble: Ensemble) -> list[str]:
         f"measured on the {ensemble.pool.answers.examples} examples of the selection part by"
         f" {FOLDS} folds: whatever was chosen or fitted had not seen what it is measured on"
     ]
+    wanted, there = ensemble.procedure.size, len(ensemble.procedure.among or ())
+    if ensemble.pool.skipped and there < wanted:
+        said.append(f"of {wanted} members that were wanted there are candidates for {there}")
+    said.append(
+        "the other ways are measured by the same folds; whoever takes one for what stands here has"
+        " chosen by these examples, and its figures are a little too good then"
+    )
     if found.disagreement is not None:
         together = (
             ""
@@ -199,6 +216,8 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         f" `{procedure.select}`, combined by `{procedure.combination}`.",
         "",
         *table(rows(ensemble)),
+        "",
+        *table(way_rows(ensemble)),
         "",
         *table(cost_rows(ensemble)),
         "",

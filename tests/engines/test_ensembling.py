@@ -402,6 +402,29 @@ def test_averages_are_members_beside_others_and_each_tells_where_it_is_from(
     assert 0 < mean["value"] <= 1
 
 
+@pytest.mark.slow
+def test_other_ways_are_told_side_by_side_as_they_would_be_if_asked_for(
+    searched: Place, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"sources": ["average", "top-trials"], "members": 3}
+    told = made(searched, tmp_path, **asked).describe()["ways"]
+    assert list(told) == [
+        *("--from average", "--from top-trials", "--select all", "--select best-k"),
+        *(f"--combine {way}" for way in ("logits", "geometric", "weighted", "vote")),
+    ]
+    for name, changed_to in (
+        ("--select best-k", {"select": "best-k"}),
+        ("--combine vote", {"combine": "vote"}),
+        ("--from average", {"sources": ["average"]}),
+    ):
+        found = made(searched, tmp_path, **{**asked, **changed_to}).describe()
+        final = found["rows"]["ensemble, calibrated"]
+        assert told[name]["nll"] == pytest.approx(final["nll"])
+        assert told[name]["interval_95"] == pytest.approx(final["accuracy"])
+    note = next(run for run in searched.all_runs() if run.info.run_name == "ensemble")
+    assert "| --select all |" in note.data.tags["mlflow.note.content"]
+
+
 AVERAGED = """
 from dataclasses import replace
 from functools import partial

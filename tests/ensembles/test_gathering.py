@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from nnstudy.ensembles.averages import Average, average_weights, last_epochs
-from nnstudy.ensembles.candidates import Candidate
-from nnstudy.ensembles.gathering import averages, epochs, gather
+from nnstudy.ensembles.candidates import Candidate, Source
+from nnstudy.ensembles.gathering import averages, count_of, epochs, gather
+from nnstudy.ensembles.pool import among
 from nnstudy.errors import UserError
 from nnstudy.training.checkpoints import CheckpointName
 from nnstudy.training.checkpoints.names import Kind
@@ -99,6 +101,32 @@ def test_weights_of_one_training_are_averaged_and_those_of_two_are_refused() -> 
     ):
         with pytest.raises(UserError, match=r"trained apart: each training puts its hidden units"):
             average_weights([*spaced(1), *other], read)
+
+
+def test_a_configuration_that_was_run_again_counts_once_unless_chosen_greedily() -> None:
+    def run(stage: str, units: int, source: Source = "top-trials") -> Candidate:
+        trial = create_trial(
+            value=0.5,
+            params={"units": units},
+            distributions={"units": IntDistribution(1, 64)},
+        )
+        plan = replace(PLAN, stage=stage)
+        return Candidate(plan, trial, 0.5, f"{stage}/{units}/{source}", (source,))
+
+    candidates = [
+        replace(run("search", 8), sources=()),  # there to be compared with
+        run("fine", 8),
+        run("coarse", 8),
+        run("coarse", 16),
+        run("fine", 16),
+        run("confirm", 8, "seeds"),
+    ]
+    both: list[Source] = ["top-trials", "seeds"]
+    assert among(candidates, both, "greedy") == (1, 2, 3, 4, 5)
+    assert among(candidates, both, "all") == among(candidates, both, "best-k") == (1, 3, 5)
+    assert among(candidates, ["seeds"], "all") == (5,)
+    assert count_of({"top-trials": candidates[1:5], "seeds": candidates[5:]}, "all") == 3
+    assert count_of({"top-trials": candidates[1:5], "seeds": candidates[5:]}, "greedy") == 5
 
 
 def test_an_average_is_called_by_its_epochs() -> None:

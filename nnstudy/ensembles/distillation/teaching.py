@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nnstudy.ensembles.candidates import Candidate
 from nnstudy.ensembles.ensemble import FILE_NAME, VERSION
-from nnstudy.ensembles.pool import Pool, answers_of
+from nnstudy.ensembles.pool import Pool, among, answers_of
 from nnstudy.ensembles.predictions import Outputs, Predictor
 from nnstudy.ensembles.procedure import Fitted, Procedure
 from nnstudy.errors import UserError
@@ -67,11 +67,14 @@ class TeachingEnsemble:
             weights, counts = np.zeros((2, len(places)))
             for index, member in members.items():
                 weights[index], counts[index] = member["weight"], member["count"]
+            # What was written before averages could be members has but one source.
+            found = [{"from": told["from"], **one} for one in told["candidates"]]
+            candidates = tuple(_candidate(one, stages) for one in found)
             return cls(
                 told["digest"],
                 datetime.fromtimestamp(file.stat().st_mtime),
-                _procedure(told),
-                tuple(_candidate(one, stages) for one in told["candidates"]),
+                _procedure(told, candidates),
+                candidates,
                 {index: member["hash"] for index, member in members.items()},
                 Fitted(weights, counts, told["combine"], told["temperature"], told["noise"]),
             )
@@ -158,21 +161,14 @@ def _read(file: Path, study: str) -> dict[str, Any]:
     return told
 
 
-def _procedure(told: Mapping[str, Any]) -> Procedure:
-    asked = set(told["from"])
-    among = [
-        index
-        for index, one in enumerate(told["candidates"])
-        # What was written before averages could be members has but one source.
-        if not asked.isdisjoint(one.get("from", asked))
-    ]
+def _procedure(told: Mapping[str, Any], candidates: Sequence[Candidate]) -> Procedure:
     return Procedure(
         told["select"],
         told["combine"],
         told["members_asked"],
         told["bags"],
         told["seed"],
-        tuple(among),
+        among(candidates, told["from"], told["select"]),
     )
 
 
@@ -192,7 +188,7 @@ def _candidate(told: Mapping[str, Any], stages: Sequence[StoredStage]) -> Candid
         trials[number],
         math.nan if told["value"] is None else told["value"],
         told["checkpoint"],
-        tuple(told.get("from", ())),
+        tuple(told["from"]),
         tuple(told.get("averaged", ())),
     )
 

@@ -106,7 +106,7 @@ def best_configurations(stage: StoredStage, top: int) -> tuple[Configuration, ..
     ranked = sorted(_complete(stage), key=lambda one: (sign * one.value, one.trial))
     different: dict[Any, Configuration] = {}
     for configuration in ranked:
-        different.setdefault(_identity(configuration.params), configuration)
+        different.setdefault(identity(configuration.params), configuration)
     return tuple(different.values())[:top]
 
 
@@ -219,8 +219,8 @@ def _complete(stage: StoredStage) -> list[Configuration]:
     ]
 
 
-def _identity(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What configurations have in common whose numbers are the same but for rounding."""
+def identity(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Returns what parameters have in common whose numbers are the same but for rounding."""
 
     def rounded(value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

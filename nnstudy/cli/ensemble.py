@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from nnstudy.cli import words
+from nnstudy.cli.ensemble_lines import ensemble_lines
 from nnstudy.cli.exit_codes import INTERRUPTED
 from nnstudy.cli.launch_fields import confirm_fields
 from nnstudy.cli.launch_options import confirm_options
 from nnstudy.cli.options import complete_study, kept_code_option, study_option
 from nnstudy.cli.outcome import resuming
 from nnstudy.cli.topics import TopicCommand, topic_option
-
-if TYPE_CHECKING:
-    from nnstudy.engines import EnsembleResult
 
 _members = topic_option("Members")
 _answers = topic_option("Answers")
@@ -142,33 +139,4 @@ def ensemble(ctx: click.Context, /, name: str, *, quiet: bool, as_json: bool, **
         except (Interrupted, KeyboardInterrupt) as error:
             click.echo(f"{error or 'ended at once'}\n{resuming(ctx)}", err=True)
             ctx.exit(0 if interruption.timed_out else INTERRUPTED)
-        display.result(_lines(result), result.describe())
-
-
-def _lines(result: EnsembleResult) -> list[str]:
-    from nnstudy.ensembles.words import (
-        conclusion,
-        cost_rows,
-        member_rows,
-        remarks,
-        rows,
-        sentence_of,
-        way_rows,
-    )
-
-    made = result.ensemble
-    lines = [f"{result.study}: {conclusion(made)}"]
-    for table in (rows(made), way_rows(made), cost_rows(made), member_rows(made)):
-        lines += [f"  {line}" for line in words.columns(table).splitlines()]
-    lines += remarks(made)
-    if result.test is not None:
-        lines.append(sentence_of(result.test, made))
-        times = "once" if result.test_looks == 1 else f"{result.test_looks} times in all"
-        lines.append(f"the test part was looked at {times}; each look is recorded with the study")
-    if result.published is not None:
-        model = result.published.model
-        version = f", version {model.version} of {result.study}" if model.version else ""
-        lines.append(f"model:      {model.uri}{version}")
-    if result.exported is not None:
-        lines.append(f"exported:   {result.exported}")
-    return [*lines, f"ensemble:   {result.file}", f"MLflow:     {result.tracking}"]
+        display.result(ensemble_lines(result), result.describe())

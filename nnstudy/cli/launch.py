@@ -12,6 +12,7 @@ from nnstudy.cli.launch_options import launch_options
 from nnstudy.cli.options import complete_study
 from nnstudy.cli.quick import quick as quick_look
 from nnstudy.cli.topics import TopicCommand
+from nnstudy.errors import UserError
 
 
 @click.command(
@@ -22,6 +23,7 @@ from nnstudy.cli.topics import TopicCommand
 Examples:
   nnstudy launch digits
   nnstudy launch digits --quick              does anything learn? in seconds, without a search
+  nnstudy launch digits --ensemble           and make one better model of what was found
   nnstudy launch digits --trials 60          go on to 60 finished trials in all
   nnstudy launch studies/mine.py:study --workers 2 --epochs 5
   nnstudy launch mnist_mlp --download --classes 0,1 --examples 1000 --valid-examples 100
@@ -42,6 +44,7 @@ def launch(
     study: str,
     *,
     quick: bool,
+    ensemble: bool,
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -64,10 +67,16 @@ def launch(
             interruption = display.interruption()
             with interruption.on_signals():
                 result = engines.launch(
-                    study, emit=display.hear, interruption=interruption, **fields
+                    study,
+                    ensemble=ensemble,
+                    emit=display.hear,
+                    interruption=interruption,
+                    **fields,
                 )
             display.result(outcome_lines(result, ctx), outcome_fields(result))
     except KeyboardInterrupt:
         click.echo(f"ended at once; the last checkpoints are kept\n{resuming(ctx)}", err=True)
         ctx.exit(INTERRUPTED)
+    if result.complete and result.not_ensembled:
+        raise UserError(f"no ensemble was made: {result.not_ensembled}")
     ctx.exit(0 if result.complete or result.timed_out else INTERRUPTED)

@@ -174,6 +174,11 @@ _OF_ONE_SEARCH = [
         help="No search: tell in seconds whether anything learns, on few examples of two classes.",
     ),
     _search(
+        "--ensemble",
+        is_flag=True,
+        help="When the search is complete, make one better model of its networks.",
+    ),
+    _search(
         "--trials",
         type=_COUNT,
         metavar="N",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnstudy.cli import words
+from nnstudy.cli.ensemble_lines import ensemble_lines
 from nnstudy.cli.retyping import program, retyped
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def outcome_lines(result: LaunchResult, ctx: click.Context) -> list[str]:
     if result.facts.get("checkpoint"):
         lines.append(f"checkpoint: {result.facts['checkpoint']}")
     if not result.complete:
-        return [*lines, resuming(ctx)]
+        why = [f"no ensemble: {result.not_ensembled}"] if result.not_ensembled else []
+        return [*lines, *why, resuming(ctx)]
+    if result.ensemble is not None:
+        lines += ["", *ensemble_lines(result.ensemble)]
     if result.extendable:
         what = f"{ctx.params['study']}{retyped(ctx)}"
         lines.append(f"to search beyond: {program()} launch {what} --extend-borders")
@@ -88,6 +92,7 @@ def outcome_fields(result: LaunchResult) -> dict[str, Any]:
             for stage, borders in result.borders.items()
         },
         "extended": result.extended,
+        "ensemble": result.ensemble and result.ensemble.describe(),
         "best": best
         and {
             "stage": result.stage,

@@ -17,6 +17,7 @@ from nnstudy.engines.seeds import train_seeds
 from nnstudy.ensembles.candidates import (
     Source,
     kept_checkpoints,
+    refuse_folds,
     searched,
     top_trials,
 )
@@ -174,7 +175,9 @@ def ensemble(
         stages = searched(stored)
         plan = stages[0].plan
         combine = fitting(combine, plan.data["task"])
-        _refuse_empty_parts(plan.data, test=test)
+        refuse_unfit(plan)
+        if test and not plan.data["examples"]["test"]:
+            raise UserError(f"the test part of {plan.data['name']} is empty")
         refuse_missing_tracking(given)
         ranked = top_trials(stages)
         tracker = Tracker(given.tracking_uri, given.artifacts)
@@ -289,16 +292,20 @@ class _Wanted:
             warn(f"there are only {count} candidates for {self.size} members")
 
 
-def _refuse_empty_parts(data: dict[str, Any], *, test: bool) -> None:
-    examples = data["examples"]
-    if examples["selection"] < FEWEST_EXAMPLES:
+def refuse_unfit(plan: Plan) -> None:
+    """Raises UserError where no ensemble can be made of a study, whatever it will have trained.
+
+    Args:
+        plan: Of its first stage.
+    """
+    refuse_folds(plan)
+    examples, name = plan.data["examples"]["selection"], plan.data["name"]
+    if examples < FEWEST_EXAMPLES:
         raise UserError(
-            f"the selection part of {data['name']}, by which members are chosen, has"
-            f" {examples['selection']} examples; at least {FEWEST_EXAMPLES} are needed. Give the"
-            " study one (Split(selection=0.25), or --selection 0.25 at a launch under another name)"
+            f"the selection part of {name}, by which members are chosen, has {examples} examples;"
+            f" at least {FEWEST_EXAMPLES} are needed. Give the study one (Split(selection=0.25), or"
+            " --selection 0.25 at a launch under another name)"
         )
-    if test and not examples["test"]:
-        raise UserError(f"the test part of {data['name']} is empty")
 
 
 def _told(made: Ensemble, look: TakenLook | None) -> dict[str, Any]:

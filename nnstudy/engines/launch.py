@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 
+from nnstudy.engines import ensembling
+from nnstudy.engines.ensembling import EnsembleResult
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.preparation import Preparation
 from nnstudy.engines.ray_cluster import RayCluster, connected_if_asked
 from nnstudy.engines.running import Progress, run_stages
 from nnstudy.engines.storing import store_stage
+from nnstudy.errors import UserError
 from nnstudy.search.budget import epochs_trained
 from nnstudy.search.endings import ATTRIBUTE, ending_of
-from nnstudy.search.events import Emit, ignore
+from nnstudy.search.events import Emit, Event, ignore
 from nnstudy.search.extension import can_extend, follower
 from nnstudy.search.interruption import Interruption
 from nnstudy.search.patience import database_errors_explained
@@ -56,6 +59,8 @@ class LaunchResult:
             trials had improved nothing.
         storage: URL of Optuna's storage, its password masked.
         tracking: URI of MLflow, its password masked.
+        ensemble: What was made of the search, if that was asked for and it is complete.
+        not_ensembled: Why there is none although it was.
     """
 
     study: str
@@ -78,11 +83,14 @@ class LaunchResult:
     flat: dict[str, int]
     storage: str
     tracking: str
+    ensemble: EnsembleResult | None = None
+    not_ensembled: str = ""
 
 
 def launch(
     study: Study | str,
     *,
+    ensemble: bool = False,
     emit: Emit = ignore,
     interruption: Interruption | None = None,
     **options: Any,
@@ -91,6 +99,8 @@ def launch(
 
     Args:
         study: A study, or what names one: a name, or the path of a study file.
+        ensemble: Whether to make an ensemble of the search when it is complete, as
+            ``nnstudy.engines.ensemble`` does where nothing else is asked for.
         emit: Hears what happens, one ``Event`` each.
         interruption: Asks for an early end; on Ctrl-C without one, the current epoch is lost
             and the rest is kept.
@@ -106,7 +116,35 @@ def launch(
     assert isinstance(declared, Study)
     interruption = interruption or Interruption()
     with database_errors_explained(), connected_if_asked(given) as (given, cluster):
-        return _launch(Preparation(declared, loaded, given, emit), interruption, cluster)
+        prepared = Preparation(declared, loaded, given, emit)
+        if ensemble:
+            ensembling.refuse_unfit(prepared.plans[0])
+        result = _launch(prepared, interruption, cluster)
+    return _with_ensemble(result, study, given, emit) if ensemble else result
+
+
+def _with_ensemble(
+    result: LaunchResult, study: Study | str, given: LaunchOptions, emit: Emit
+) -> LaunchResult:
+    """Makes an ensemble of a complete search, whose result stands where none can be made."""
+    again = f"nnstudy ensemble {result.study}"
+    if not result.complete:
+        reason = f"the search is not complete; of what it has there is one by {again}"
+        return replace(result, not_ensembled=reason)
+    try:
+        made = ensembling.ensemble(
+            result.study,
+            study=study,
+            warn=lambda text: emit(Event("warning", {"text": text})),
+            storage=given.storage,
+            tracking_uri=given.tracking_uri,
+            artifacts=given.artifacts,
+            data_directory=given.data_directory,
+            settings=given.settings,
+        )
+    except UserError as error:
+        return replace(result, not_ensembled=f"{error}\nThe search is kept: {again}")
+    return replace(result, ensemble=made)
 
 
 def _launch(

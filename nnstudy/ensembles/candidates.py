@@ -94,13 +94,7 @@ def searched(stages: Sequence[StoredStage]) -> list[StoredStage]:
     """
     stages = [stage for stage in stages if stage.plan.kind == "search"]
     first = stages[0].plan
-    if first.folds > 1:
-        raise UserError(
-            f"study {first.study!r} is cross-validated: its networks were trained on different"
-            " folds, each with a normalisation of its own, and cannot be one ensemble. Launch it"
-            f" once more without folds: nnstudy launch {first.reference} --folds 1 --name"
-            f" {first.study}-single"
-        )
+    refuse_folds(first)
     for stage in stages[1:]:
         data = stage.plan.data
         if other := [key for key in _SAME if data.get(key) != first.data.get(key)]:
@@ -110,6 +104,17 @@ def searched(stages: Sequence[StoredStage]) -> list[StoredStage]:
                 " validated on, the other may have learnt by heart"
             )
     return stages
+
+
+def refuse_folds(plan: Plan) -> None:
+    """Raises UserError if a study's networks were trained on different folds of the data."""
+    if plan.folds > 1:
+        raise UserError(
+            f"study {plan.study!r} is cross-validated: its networks were trained on different"
+            " folds, each with a normalisation of its own, and cannot be one ensemble. Launch it"
+            f" once more without folds: nnstudy launch {plan.reference} --folds 1 --name"
+            f" {plan.study}-single"
+        )
 
 
 def top_trials(stages: Sequence[StoredStage]) -> list[Candidate]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run
+from .conftest import TINY, Run, Write
 
 
 @pytest.mark.slow
@@ -51,6 +51,25 @@ def test_what_is_trained_for_an_ensemble_is_told_while_it_is(launched: Path, run
     assert lines[-1]["event"] == "result"
     done = run(*asked, *here).stdout.strip().splitlines()
     assert done[0] == f"tiny: {lines[-1]['conclusion']}"
+
+
+@pytest.mark.slow
+def test_a_launch_searches_and_makes_an_ensemble(run: Run, write: Write) -> None:
+    write("study.py", TINY)
+    here = ("--workers", "1", "--device", "cpu", "--no-preflight", "--ensemble")
+    lines = [
+        json.loads(line) for line in run("launch", "study.py", *here, "--json").stdout.splitlines()
+    ]
+    told = lines[-1]["ensemble"]
+    assert {one["trial"] for one in told["candidates"]} == {0, 1, 2}
+    again = run("launch", "study.py", *here)
+    assert again.exit_code == 0
+    assert f"\ntiny: {told['conclusion']}\n" in again.stdout
+    refused = run("launch", "study.py", "--trials", "1", "--name", "one", *here)
+    assert refused.exit_code == 2
+    assert "one: 1 of 1 trials finished" in refused.stdout
+    assert "no ensemble was made: an ensemble needs at least two networks" in refused.stderr
+    assert run("launch", "study.py", "--quick", "--ensemble").exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from nnstudy.ensembles.candidates import Candidate
 from nnstudy.ensembles.combination import unrelated
 from nnstudy.ensembles.predictions import Predictor
 from nnstudy.errors import UserError
-from nnstudy.search.plan import Plan
 from nnstudy.training.averaging import refresh_batch_norm, uniform_average
 from nnstudy.training.checkpoints import (
     CheckpointError,
@@ -124,14 +123,12 @@ def make(average: Average, predictor: Predictor) -> Candidate:
     if found is None:
         weights = average_weights(average.epochs, lambda one: read_weights(paths[one.place]))
         trained = predictor.rebuild(last)
+        predictor.refuse_another(last, trained)
         trained.network.load_state_dict(weights)
         device = resolve_device(predictor.settings.device)
         part = predictor.data.with_share(last.plan.data_share).train
         refresh_batch_norm(trained.network, _minibatches(trained.network, part, device))
-        scores = trained.measure(
-            predictor.data.validation, predictor.data, predictor.settings.device
-        )
-        score = _judged(scores, last.plan)
+        score = predictor.score(last, trained)
         name = CheckpointName("average", last.checkpoint.epoch, score, last.checkpoint.repeat)
         found = home / str(name)
         metadata = {**read_metadata(paths[last.place]), "kind": "average", "score": repr(score)}
@@ -159,9 +156,3 @@ def _minibatches(network: nn.Module, part: Part, device: torch.device) -> Iterat
     order = part.order(torch.Generator().manual_seed(0))[: len(part) // size * size]
     for inputs, _ in part.to(device).minibatches(size, order, device=device):
         yield inputs
-
-
-def _judged(scores: Mapping[str, float], plan: Plan) -> float:
-    """Returns the score that a stage judges by; NaN where a loop of one's own measured it."""
-    name, _, part = plan.metric.partition("/")
-    return scores.get(name, math.nan) if part.startswith("valid") else math.nan

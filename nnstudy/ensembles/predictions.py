@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from nnstudy.errors import UserError
 from nnstudy.search.rebuilding import Trained, find_weights, rebuild_with
 from nnstudy.search.settings import Settings
 from nnstudy.study import Study
+from nnstudy.study.sources import hash_of_files
 from nnstudy.training.checkpoints import CheckpointError, read, read_metadata, write
 from nnstudy.training.devices import resolve_device
 from nnstudy.training.evaluation import evaluation_batch_size
@@ -65,7 +67,7 @@ class Predictor:
 
         Raises:
             UserError: If its weights are missing, damaged or of other data, or its network
-                cannot be rebuilt.
+                cannot be rebuilt, or is another one since the code has changed.
         """
         return self._answers(candidate, self.data.selection, "predictions")
 
@@ -81,6 +83,7 @@ class Predictor:
         if self.code and (found := _read(kept, digest)) is not None:
             return found
         trained = self._rebuild(candidate, path)
+        self.refuse_another(candidate, trained)
         scores = predict(trained.network, part, self.data, self.settings.device)
         outputs = Outputs(scores, link_of(trained.loss(self.data)), digest)
         if self.code:
@@ -92,6 +95,35 @@ class Predictor:
     def rebuild(self, candidate: Candidate) -> Trained:
         """Returns a candidate's network; see ``on_selection`` for what may be raised."""
         return self._rebuild(candidate, self.weights(candidate))
+
+    def score(self, candidate: Candidate, trained: Trained) -> float:
+        """Returns what a network reaches on the validation part, by its stage's metric.
+
+        Returns:
+            The score; NaN where only a training loop of the user's own knows how it is measured.
+        """
+        name, _, part = candidate.plan.metric.partition("/")
+        if not part.startswith("valid"):
+            return math.nan
+        found = trained.measure(self.data.validation, self.data, self.settings.device)
+        return found.get(name, math.nan)
+
+    def refuse_another(self, candidate: Candidate, trained: Trained) -> None:
+        """Raises UserError where code that has changed builds another network for the weights.
+
+        Whether it does is told by the score on the validation part, which is known from the
+        search; one example may fall the other way by rounding.
+        """
+        known = candidate.checkpoint.score
+        if known is None or hash_of_files(candidate.plan.sources) == self.code:
+            return
+        found, example = self.score(candidate, trained), 1 / len(self.data.validation)
+        if not math.isnan(found) and not math.isclose(found, known, rel_tol=0.01, abs_tol=example):
+            raise UserError(
+                "the code has changed since it was trained, and builds another network for its"
+                f" weights: {candidate.plan.metric} is {found:.4g}, not {known:.4g} as in the"
+                " search. Put the code back, or run the one that MLflow keeps (--kept-code)"
+            )
 
     def home(self, kind: str, *weights: Path) -> Path:
         """Returns where something is kept that is made of weights, the data and the code."""

@@ -102,10 +102,18 @@ def _described(stage: StageStatus, with_trials: bool) -> str:
         times = "once" if stage.test_looks == 1 else f"{stage.test_looks} times"
         lines.append(f"  the test part was looked at {times}")
     if stage.states["interrupted"] and not stage.running and not stage.race:
-        command = "launch" if stage.kind == "search" else stage.kind
-        lines.append(f"  to go on: {program()} {command} {stage.study}")
+        lines.append(f"  to go on: {program()} {_continuing(stage)}")
     lines += _running(stage)
     return "\n".join([*lines, *(_ended(stage) if with_trials else [])])
+
+
+def _continuing(stage: StageStatus) -> str:
+    """Returns the command that goes on with a stage."""
+    if stage.kind == "search":
+        return f"launch {stage.study}"
+    if stage.kind == "confirm" and stage.conclusion is None:  # nothing was asked to be confirmed
+        return f"ensemble {stage.study} --from seeds"
+    return f"{stage.kind} {stage.study}"
 
 
 def _spoilt(study: str, times: int) -> str:

@@ -504,6 +504,51 @@ def test_averages_of_each_training_are_an_ensemble_and_repeatable(
     assert "damaged" in skipped["reason"]
 
 
+RESTARTS = """
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
+
+from nnstudy import Recipe, Split
+from tests.launching import blobs, network, toy
+
+
+def recipe(trial, data):
+    trial.suggest_categorical("units", [8])
+    return Recipe(
+        network=network(data),
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        schedule=lambda optimizer, steps: CosineAnnealingWarmRestarts(optimizer, 2 * steps.per_epoch),
+        batch_size=32,
+    )
+
+
+study = replace(
+    toy(recipe, trials=1, epochs=6),
+    data=partial(blobs, 300),
+    split=Split(validation=0.4, selection=0.5),
+)
+"""
+
+
+@pytest.mark.slow
+def test_low_points_of_warm_restarts_are_a_snapshot_ensemble(
+    new_place: Any, tmp_path: Path
+) -> None:
+    place = new_place("restarts")
+    launch(place, RESTARTS)
+    told = made(place, tmp_path, sources=["checkpoints"], select="all", members=3).describe()
+    best = place.trials()[0].user_attrs["nnstudy"]["best_epoch"]
+    candidates = [(one["kind"], one["epoch"]) for one in told["candidates"]]
+    assert candidates == [
+        ("best", best),
+        *(("cycle", epoch) for epoch in (6, 4, 2) if epoch != best),
+    ]
+    assert len(told["members"]) == 3
+
+
 @pytest.mark.slow
 def test_numbers_get_a_mean_and_a_variance(new_place: Any, tmp_path: Path) -> None:
     place = new_place("numbers")

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from nnstudy.cli import main
 from nnstudy.engines import confirm
 from nnstudy.errors import UserError
 from nnstudy.search.confirmation.members import member_of, selection_of
@@ -26,7 +28,7 @@ from nnstudy import Split
 from tests.launching import blobs, toy
 
 study = replace(
-    toy(trials=3, epochs=1),
+    toy(trials=3, epochs=2),
     data=partial(blobs, 300),
     split=Split(validation=0.4, selection=0.5),
 )
@@ -117,11 +119,13 @@ def test_an_interrupted_training_of_seeds_makes_no_ensemble_and_is_gone_on_with(
     searched: Place, tmp_path: Path
 ) -> None:
     hear = InterruptAt(trial=1)
-    with pytest.raises(Interrupted, match="of 3 trainings of the best trial are finished"):
+    with pytest.raises(Interrupted, match="1 of 3 trainings of the best trial are finished"):
         of_seeds(searched, tmp_path, members=3, emit=hear, interruption=hear.interruption)
     assert not (tmp_path / "toy").exists()
+    status = CliRunner().invoke(main, ["status", "toy", "--storage", searched.storage])
+    assert "to go on: nnstudy ensemble toy --from seeds" in status.stdout
     assert len(of_seeds(searched, tmp_path, members=3, select="all").ensemble.members) == 3
-    assert 2 in trained(searched)
+    assert trained(searched) == [1, 2]
     assert len(searched.trials(CONFIRM)) == 3
 
 

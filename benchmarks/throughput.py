@@ -28,8 +28,8 @@ from nnstudy.engines import Settings, launch
 
 WORKERS = (1, 2, 4, 8)
 EXPECTED = 0.9
-SECONDS = 3.0
-ROUNDS = 4
+SECONDS = 6.0
+ROUNDS = 3
 
 _MEETING = "NNSTUDY_BENCHMARK_MEETING"
 

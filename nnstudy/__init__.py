@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nnstudy.diagnostics import suggest_rates as suggest_rates
     from nnstudy.engines.checking import check as check
     from nnstudy.engines.confirming import confirm as confirm
-    from nnstudy.engines.launch import launch as launch
+    from nnstudy.engines.launching import launch as launch
     from nnstudy.errors import UserError as UserError
     from nnstudy.models import initialisers as initialisers
     from nnstudy.study import Stage as Stage

@@ -175,16 +175,15 @@ def listens_at(process: psutil.Process) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_launcher_ends_it_with_all_saved_and_another_engine_completes(
-    place: Place, nodes: TwoNodes, signal_: signal.Signals
+    place: Place, nodes: TwoNodes
 ) -> None:
     study = write_study(place, seconds=0.3, trials=3)
     interruption = Interruption()
 
     def hear(event: Event) -> None:
         if event.kind == "epoch" and not interruption.requested:
-            os.kill(os.getpid(), signal_)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with interruption.on_signals():
         one_waits = {**nodes.options, "workers": 3}

@@ -12,7 +12,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from nnstudy.engines.arms import choose_field, describe_grid, racing_study
-from nnstudy.engines.launch import carry_out
+from nnstudy.engines.launching import carry_out
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.preparation import Preparation
 from nnstudy.errors import UserError

@@ -112,12 +112,14 @@ def _is_number(text: str) -> bool:
 
 
 def _fitted(values: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArray[Any]:
-    """Returns ``(N, *shape)``; one input alone gets a first dimension, a row its own shape."""
+    """Returns ``(N, *shape)`` of what is written shorter: one input, rows, grey pictures."""
     if values.shape == shape:
         return values[None]
     size = int(np.prod(shape))
     if values.ndim == 2 and values.shape[1] == size:
         return values.reshape(len(values), *shape)
+    if shape[:1] == (1,) and values.shape[1:] == shape[1:]:
+        return values[:, None]
     if values.shape[1:] != shape:
         raise UserError(
             f"{path} holds an array of shape {values.shape}; expected (N, "

@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 import torch
 
-from nnstudy.engines import ray_cluster
 from nnstudy.engines.joining import (
     load_here,
     refuse_missing_tracking,
@@ -20,7 +19,7 @@ from nnstudy.engines.joining import (
 )
 from nnstudy.engines.options import LaunchOptions
 from nnstudy.engines.preparation import Preparation
-from nnstudy.engines.ray_cluster import RayCluster
+from nnstudy.engines.ray_cluster import RayCluster, connected_if_asked
 from nnstudy.engines.running import run_stages
 from nnstudy.engines.storing import track_stage
 from nnstudy.ensembles.candidates import searched
@@ -143,17 +142,14 @@ def distill(
     given = LaunchOptions(**{**options, "name": name, "preflight": False})
     interruption = interruption or Interruption()
 
-    def run(given: LaunchOptions, cluster: RayCluster | None) -> DistillResult:
-        with tempfile.TemporaryDirectory() as scratch:
-            wanted = _Wanted(trials, epochs, stage, trial)
-            asked = _Asked(wanted, study, output, given, emit, Path(scratch))
-            return _distill(asked, interruption, cluster)
-
-    with database_errors_explained():
-        if given.engine == "local":
-            return run(given, None)
-        with ray_cluster.connected(given.ray) as cluster:
-            return run(replace(given, workers=given.workers or cluster.workers), cluster)
+    with (
+        database_errors_explained(),
+        connected_if_asked(given) as (given, cluster),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        wanted = _Wanted(trials, epochs, stage, trial)
+        asked = _Asked(wanted, study, output, given, emit, Path(scratch))
+        return _distill(asked, interruption, cluster)
 
 
 class _Asked:

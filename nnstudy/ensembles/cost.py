@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 import torch
@@ -16,13 +14,10 @@ from nnstudy.ensembles.pool import Pool, stack
 from nnstudy.ensembles.predictions import Predictor
 from nnstudy.ensembles.procedure import Fitted, Prediction
 from nnstudy.ensembles.selection import alone
+from nnstudy.ensembles.timing import Times, time_in_turns
 from nnstudy.training.devices import resolve_device
 from nnstudy.training.evaluation import evaluation_batch_size
 from nnstudy.training.losses import Link
-
-_WARM_UP = 2
-_LEAST, _MOST = 5, 100
-_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -98,8 +93,8 @@ def costs_of(single: Model, ensemble: Model, predictor: Predictor) -> Costs:
         latency = _time_both(single, ensemble, inputs[:1])
         together = _time_both(single, ensemble, inputs)
     return Costs(
-        single.cost(latency.single, batch / together.single),
-        ensemble.cost(latency.ensemble, batch / together.ensemble),
+        single.cost(latency.one, batch / together.one),
+        ensemble.cost(latency.other, batch / together.other),
         latency.ratio,
         together.ratio,
         batch,
@@ -154,32 +149,6 @@ class Model:
         )
 
 
-@dataclass(frozen=True)
-class _Times:
-    """Seconds that answers to the same inputs take."""
-
-    single: float
-    ensemble: float
-    ratio: float
-
-
-def _time_both(single: Model, ensemble: Model, inputs: Tensor) -> _Times:
+def _time_both(single: Model, ensemble: Model, inputs: Tensor) -> Times:
     # What comes of an answer is in memory, so a GPU has done all of it when the clock is read.
-    rounds: list[tuple[float, float]] = []
-    began = time.perf_counter()
-    while len(rounds) < _WARM_UP + _LEAST or (
-        len(rounds) < _MOST and time.perf_counter() - began < _SECONDS
-    ):
-        rounds.append((_seconds(single, inputs), _seconds(ensemble, inputs)))
-    counted = rounds[_WARM_UP:]
-    return _Times(
-        median(one for one, _ in counted),
-        median(several for _, several in counted),
-        median(several / one for one, several in counted),
-    )
-
-
-def _seconds(model: Model, inputs: Tensor) -> float:
-    started = time.perf_counter()
-    model.answer(inputs)
-    return time.perf_counter() - started
+    return time_in_turns(lambda: single.answer(inputs), lambda: ensemble.answer(inputs))

@@ -215,13 +215,13 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         f"Of {len(ensemble.pool.candidates)} candidates (`{', '.join(ensemble.sources)}`), by"
         f" `{procedure.select}`, combined by `{procedure.combination}`.",
         "",
-        *table(rows(ensemble)),
+        *table(rows(ensemble), "Worth"),
         "",
-        *table(way_rows(ensemble)),
+        *table(way_rows(ensemble), "Other ways"),
         "",
-        *table(cost_rows(ensemble)),
+        *table(cost_rows(ensemble), "Cost"),
         "",
-        *([*table(classes), ""] if len(classes) > 1 else []),
+        *([*table(classes, "Classes, the least known first"), ""] if len(classes) > 1 else []),
         *(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks(ensemble)),
         *([f"- {(text := sentence_of(look, ensemble))[0].upper()}{text[1:]}."] if look else []),
         "",
@@ -232,13 +232,14 @@ def markdown(ensemble: Ensemble, look: TakenLook | None, experiment_id: str) -> 
         run_id = member.describe()["run_id"]
         name = f"[{row[0]}](#/experiments/{experiment_id}/runs/{run_id})" if run_id else row[0]
         linked.append((name, *row[1:]))
-    return "\n".join([*lines, *table([headings, *linked])])
+    return "\n".join([*lines, *table([headings, *linked], "Members")])
 
 
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Returns headings and rows as lines of Markdown."""
+def table(rows: list[tuple[str, ...]], title: str) -> list[str]:
+    """Returns a title, headings and rows as lines of Markdown."""
+    # MLflow's pages have no space between tables: without titles several look like one.
     headings, *others = [f"| {' | '.join(row)} |" for row in rows]
-    return [headings, "|" + " --- |" * len(rows[0]), *others]
+    return [f"**{title}**", "", headings, "|" + " --- |" * len(rows[0]), *others]
 
 
 def cells(row: Measures, headings: tuple[str, ...]) -> list[str]:

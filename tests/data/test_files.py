@@ -19,9 +19,11 @@ def test_arrays_are_read_as_they_are(tmp_path):
         assert read.names == ("0", "1", "2", "3")
 
 
-def test_one_input_and_flat_rows_get_their_shape(tmp_path):
+def test_one_input_grey_pictures_and_flat_rows_get_their_shape(tmp_path):
     np.save(tmp_path / "one.npy", np.zeros((1, 2, 3)))
     assert read_inputs(tmp_path / "one.npy", (1, 2, 3)).values.shape == (1, 1, 2, 3)
+    np.save(tmp_path / "grey.npy", np.zeros((4, 2, 3)))
+    assert read_inputs(tmp_path / "grey.npy", (1, 2, 3)).values.shape == (4, 1, 2, 3)
     np.save(tmp_path / "flat.npy", np.zeros((5, 6)))
     assert read_inputs(tmp_path / "flat.npy", (1, 2, 3)).values.shape == (5, 1, 2, 3)
 

@@ -23,6 +23,7 @@ from nnstudy.engines import DistillResult, distill, ensemble, join
 from nnstudy.ensembles.calibration import tempered
 from nnstudy.ensembles.combination import class_probabilities
 from nnstudy.ensembles.distillation.words import conclusion, remarks
+from nnstudy.ensembles.measures import Interval
 from nnstudy.errors import UserError
 from nnstudy.report import study_status
 from nnstudy.search.distillation import answers
@@ -97,7 +98,7 @@ def distilled(place: Place, **asked: Any) -> DistillResult:
 def _timed_once() -> Iterator[None]:
     """Answers are timed as always, but not for long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nnstudy.ensembles.cost._SECONDS", 0.0)
+        patch.setattr("nnstudy.ensembles.timing._SECONDS", 0.0)
         yield
 
 
@@ -154,6 +155,16 @@ def test_the_students_are_a_stage_whose_run_tells_what_came_of_it(
     status = study_status(open_storage(place.storage), "toy")
     assert [stage.conclusion for stage in status] == [None, conclusion(found)]
     assert not any(looks_at_test(place.study(name)) for name in ("toy/search", "toy/distill"))
+
+
+def test_an_ensemble_that_is_worse_is_called_so(done: tuple[Place, DistillResult]) -> None:
+    found = done[1].distillation
+    assert found is not None
+    losing = Interval(-0.2, -0.3, -0.1)
+    worse = replace(found, nll_gain=replace(found.nll_gain, ensemble=losing, share=None))
+    said = conclusion(worse)
+    assert "worse than the single best in negative log-likelihood" in said
+    assert "negative log-likelihood cannot be told" not in said
 
 
 def test_student_and_ensemble_are_measured_as_they_are_elsewhere(

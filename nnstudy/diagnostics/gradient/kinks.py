@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class Winners(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Winners(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has none
     """Notes the decisions of everything that runs inside ``with winners:``.
 
     Attributes:
@@ -28,7 +28,7 @@ class Winners(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # torch has none
         self.decisions: list[Tensor] = []
         self.lowered: list[Tensor] = []
 

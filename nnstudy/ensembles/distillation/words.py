@@ -18,7 +18,11 @@ def conclusion(found: Distillation) -> str:
     gains = {_NLL: found.nll_gain, _measure(found): found.gain}
     kept = [f"{_percent(g.share)} in {measure}" for measure, g in gains.items() if g.share]
     told = [f"it keeps of the ensemble's gain {' and '.join(kept)}"] if kept else []
-    if none := [measure for measure, gain in gains.items() if gain.share is None]:
+    if worse := [measure for measure, gain in gains.items() if gain.ensemble.high < 0]:
+        told.append(f"the ensemble is worse than the single best in {' and '.join(worse)}")
+    if none := [
+        measure for measure, gain in gains.items() if gain.share is None and measure not in worse
+    ]:
         told.append(f"the ensemble's gain in {' and '.join(none)} cannot be told from none")
     return (
         f"one network in place of {found.members}: {'; '.join(told)}; it answers one example"
@@ -76,8 +80,9 @@ def remarks(found: Distillation) -> list[str]:
 def markdown(found: Distillation) -> str:
     """Returns all of it for the note of the distillation's run."""
     lines = [f"Study **{found.plan.study}**: **{conclusion(found)}**.", ""]
-    for one in (rows(found), cost_rows(found), student_rows(found)):
-        lines += [*table(one), ""]
+    tables = {"Worth": rows(found), "Cost": cost_rows(found), "Students": student_rows(found)}
+    for heading, one in tables.items():
+        lines += [*table(one, heading), ""]
     return "\n".join([*lines, *(f"- {text[0].upper()}{text[1:]}." for text in remarks(found))])
 
 

@@ -118,7 +118,11 @@ def _of_kind(given: Tensor, kind: Kind) -> Tensor:
         return given if given.is_floating_point() else given.double()
     if given.is_floating_point():
         wanted = "bytes, 0 to 255" if kind == "bytes" else "indices"
-        raise UserError(f"the inputs are {given.dtype}, and the ensemble takes {wanted}")
+        kept = "uint8" if kind == "bytes" else "int64"
+        raise UserError(
+            f"the inputs are {str(given.dtype).removeprefix('torch.')}, and the ensemble takes"
+            f" {wanted}: bring them to the scale of the study's own data, and to {kept}"
+        )
     if kind == "bytes":
         if given.numel() and not 0 <= int(given.min()) <= int(given.max()) <= 255:
             raise UserError("the inputs are not bytes: they go beyond 0 to 255")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from nnstudy.ensembles.packaging.module import InTurn, as_scores
+from nnstudy.ensembles.timing import time_in_turns
 
-_WARM_UP = 5
-_ROUNDS = 50
-_SECONDS = 1.0  # at most, for networks that take long
 _TOLERANCE = 1e-4  # another order of additions in float32
 
 
@@ -112,16 +108,11 @@ def _difference(networks: Sequence[nn.Module]) -> str | None:
 
 
 def time_ratio(one: nn.Module, other: nn.Module, inputs: Tensor) -> float:
-    """Returns the ratio of two modules' median times, which are taken in turns."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    began = time.perf_counter()
-    for number in range(_WARM_UP + _ROUNDS):
-        for module, taken in zip((one, other), seconds, strict=True):
-            started = time.perf_counter()
-            module(inputs)
-            if inputs.is_cuda:
-                torch.cuda.synchronize(inputs.device)
-            taken.append(time.perf_counter() - started)
-        if number > _WARM_UP and time.perf_counter() - began > _SECONDS:
-            break
-    return statistics.median(seconds[0][_WARM_UP:]) / statistics.median(seconds[1][_WARM_UP:])
+    """Returns how many times as long one module takes as another."""
+
+    def run(module: nn.Module) -> None:
+        module(inputs)
+        if inputs.is_cuda:
+            torch.cuda.synchronize(inputs.device)
+
+    return time_in_turns(lambda: run(other), lambda: run(one)).ratio
